@@ -1,0 +1,1 @@
+"""From text files to batches: corpora, their check, subwords, shards, batching."""
