@@ -1,0 +1,8 @@
+"""Whole networks, behind the protocol of models/protocol.py. The union is the registry."""
+
+from typing import Annotated
+
+from kakehashi.config import Family
+from kakehashi.models.transformer import EncoderDecoder
+
+ModelConfig = Annotated[EncoderDecoder, Family()]

@@ -1,0 +1,84 @@
+"""What search, tasks and serving know of a model: nothing but this.
+
+Shapes: N sentences, S source tokens, R hypotheses (N when training), L tokens, V vocabulary, D width.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from kakehashi.nn.mixers.protocol import Memory as Encoded
+from kakehashi.nn.state import State
+
+__all__ = ["Encoded", "Encoder", "Generator", "Output", "State", "Translating", "Vocabulary"]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """How many ids there are, and which are special."""
+
+    size: int
+    pad: int = 0
+    begin: int = 1
+    end: int = 2
+
+
+@dataclass
+class Output:
+    """What a generator says of each position.
+
+    hidden [R, L, D]; projection [V, D] and bias [V] take it to the vocabulary; alignment [R, L, S] when asked for;
+    losses: further scalars to add to the task's loss (balance of experts, say).
+    """
+
+    hidden: Tensor
+    projection: Tensor
+    bias: Tensor | None = None
+    alignment: Tensor | None = None
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def logits(self) -> Tensor:
+        """[R, L, V], in the model's precision. Training does not need them: see nn/losses.py."""
+        logits = self.hidden @ self.projection.T
+        return logits if self.bias is None else logits + self.bias
+
+
+class Encoder(Protocol):
+    """Reads a whole sequence."""
+
+    def encode(self, source: Tensor, mask: Tensor) -> Encoded:
+        """source [N, S] ids; mask [N, S], True where there is a token."""
+        ...
+
+
+class Generator(Protocol):
+    """Writes a sequence token by token."""
+
+    @property
+    def target_vocabulary(self) -> Vocabulary: ...
+
+    def decode(self, tokens: Tensor, encoded: Encoded) -> Output:
+        """All positions at once (teacher forcing): tokens [N, L], the first of them `begin`."""
+        ...
+
+    def begin(self, encoded: Encoded) -> State:
+        """An empty state with one hypothesis a sentence."""
+        ...
+
+    def step(self, tokens: Tensor, state: State) -> Output:
+        """The next tokens [R, L], one or many, after those that the state has taken in; the state takes them in."""
+        ...
+
+
+class Translating(Encoder, Generator, Protocol):
+    """An encoder and a generator in one: what translation needs."""
+
+    @property
+    def source_vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest sequence it can take; None: no limit of its own."""
+        ...

@@ -1,0 +1,146 @@
+"""A stack of layers: the trunk of every Transformer here, encoder and decoder alike.
+
+A layer is a list of sub-layers (mixer, cross-attention, feed-forward), each a residual block:
+
+    post:  x = norm(x + dropout(f(x)))        Vaswani et al. 2017 (arXiv 1706.03762), section 3.1
+    pre:   x = x + dropout(f(norm(x)))        and one more norm at the end; Xiong et al. 2020 (arXiv 2002.04745)
+
+Shapes: R rows, L tokens, D width.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from kakehashi.config import Config
+from kakehashi.nn.dropout import Dropout
+from kakehashi.nn.feedforward import FeedForward, ReLU
+from kakehashi.nn.mixers import CrossMixer, Mixer
+from kakehashi.nn.mixers.attention import Attention
+from kakehashi.nn.mixers.protocol import Context, Mode
+from kakehashi.nn.norms import LayerNorm, Norm
+from kakehashi.nn.positions import Position, PositionConfig, Sinusoidal
+
+Placement = Literal["pre", "post"]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What a model's parts share: width, attention heads, dropout rate."""
+
+    width: int
+    heads: int
+    dropout: float
+
+
+class Layer(Config):
+    """A mixer and a feed-forward."""
+
+    mixer: Mixer = Attention()
+    feedforward: FeedForward = ReLU()
+
+
+class CrossLayer(Config):
+    """A mixer, attention over the encoded source, and a feed-forward."""
+
+    mixer: Mixer = Attention()
+    cross: CrossMixer = Attention()
+    feedforward: FeedForward = ReLU()
+
+
+class Trunk(Config):
+    """What stacks have in common. Where the norm stands in each residual block is its `placement`."""
+
+    depth: PositiveInt = 6
+    position: PositionConfig = Sinusoidal()
+    placement: Placement = "pre"
+    norm: Norm = LayerNorm()
+
+
+class Stack(Trunk):
+    """`depth` layers; the listed ones are tiled over the depth."""
+
+    layers: tuple[Layer, ...] = Field(default=(Layer(),), min_length=1)
+
+    def build(self, shared: Shared, mode: Mode, name: str) -> "StackModule":
+        return StackModule(self, self.layers, shared, mode, name)
+
+
+class CrossStack(Trunk):
+    """A stack whose layers also look at an encoded source."""
+
+    layers: tuple[CrossLayer, ...] = Field(default=(CrossLayer(),), min_length=1)
+
+    def build(self, shared: Shared, mode: Mode, name: str) -> "StackModule":
+        return StackModule(self, self.layers, shared, mode, name)
+
+
+class Residual(nn.Module):
+    """One residual block around a function of x."""
+
+    def __init__(self, trunk: Trunk, shared: Shared) -> None:
+        super().__init__()
+        self.placement = trunk.placement
+        self.norm = trunk.norm.build(shared.width)
+        self.dropout = Dropout(shared.dropout)
+
+    def forward(self, x: Tensor, inner: Callable[[Tensor], Tensor]) -> Tensor:
+        if self.placement == "pre":
+            return x + self.dropout(inner(self.norm(x)))
+        return self.norm(x + self.dropout(inner(x)))
+
+
+class LayerModule(nn.Module):
+    """x [R, L, D] -> [R, L, D]."""
+
+    def __init__(self, layer: Layer | CrossLayer, trunk: Trunk, shared: Shared, mode: Mode, name: str) -> None:
+        super().__init__()
+        self.mixer = layer.mixer.build(shared.width, shared.heads, mode, f"{name}.mixer")
+        self.mixer_residual = Residual(trunk, shared)
+        self.cross = self.cross_residual = None
+        if isinstance(layer, CrossLayer):
+            self.cross = layer.cross.build(shared.width, shared.heads, "cross", f"{name}.cross")
+            self.cross_residual = Residual(trunk, shared)
+        self.feedforward = layer.feedforward.build(shared.width)
+        self.feedforward_residual = Residual(trunk, shared)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        x = self.mixer_residual(x, lambda y: self.mixer(y, context))
+        if self.cross is not None and self.cross_residual is not None:
+            cross = self.cross
+            x = self.cross_residual(x, lambda y: cross(y, context))
+        return self.feedforward_residual(x, self.feedforward)
+
+
+class StackModule(nn.Module):
+    """Embedded tokens x [R, L, D] -> [R, L, D]."""
+
+    def __init__(
+        self, trunk: Trunk, layers: Sequence[Layer | CrossLayer], shared: Shared, mode: Mode, name: str
+    ) -> None:
+        super().__init__()
+        tiled = [layers[i % len(layers)] for i in range(trunk.depth)]
+        self.dropout = Dropout(shared.dropout)
+        self.layers = nn.ModuleList(
+            LayerModule(layer, trunk, shared, mode, f"{name}.{i}") for i, layer in enumerate(tiled)
+        )
+        first = trunk.position.build(shared.width, shared.heads)
+        count = 1 if first.shared else trunk.depth
+        more = (trunk.position.build(shared.width, shared.heads) for _ in range(count - 1))
+        self.positions = nn.ModuleList([first, *more])
+        self.norm = trunk.norm.build(shared.width) if trunk.placement == "pre" else nn.Identity()
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        positions, state = context.positions, context.state
+        keys = positions if state is None else state.slots(x.shape[1])
+        bound = [replace(context, position=p, position_context=p.prepare(positions, keys)) for p in self._positions()]
+        x = self.dropout(bound[0].position.embed(x, positions))
+        for i, layer in enumerate(self.layers):
+            x = layer(x, bound[i % len(bound)])
+        return self.norm(x)
+
+    def _positions(self) -> list[Position]:
+        return [p for p in self.positions if isinstance(p, Position)]

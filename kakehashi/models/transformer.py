@@ -1,0 +1,88 @@
+"""The encoder-decoder Transformer: two stacks and their embeddings. Vaswani et al. 2017 (arXiv 1706.03762).
+
+Shapes: N sentences, S source tokens, R hypotheses (N when training), L target tokens, V vocabulary, D width.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from kakehashi.config import Config
+from kakehashi.models.initialisation import initialise
+from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
+from kakehashi.models.stack import CrossStack, Shared, Stack
+from kakehashi.nn.embeddings import Embedding, Embeddings
+from kakehashi.nn.mixers.protocol import Context
+
+
+class EncoderDecoder(Config):
+    """An encoder over the source and a causal decoder that looks at it."""
+
+    kind: Literal["encoder_decoder"] = "encoder_decoder"
+    width: PositiveInt = 512
+    heads: PositiveInt = 8
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    embeddings: Embeddings = Embeddings()
+    encoder: Stack = Stack()
+    decoder: CrossStack = CrossStack()
+
+    def build(self, source: Vocabulary, target: Vocabulary) -> "Transformer":
+        """Raises ValueError where the settings contradict each other."""
+        if self.embeddings.tie == "all" and source != target:
+            raise ValueError(
+                "model.embeddings.tie: 'all' needs one vocabulary for both sides; "
+                "set task.subwords.vocabulary=joint or model.embeddings.tie=target"
+            )
+        return Transformer(self, source, target)
+
+
+class Transformer(nn.Module):
+    """Satisfies `models.protocol.Translating`."""
+
+    max_length: int | None = None
+
+    def __init__(self, config: EncoderDecoder, source: Vocabulary, target: Vocabulary) -> None:
+        super().__init__()
+        self.config, self.source_vocabulary, self.target_vocabulary = config, source, target
+        shared = Shared(config.width, config.heads, config.dropout)
+        tie, scale = config.embeddings.tie, config.embeddings.scale
+        self.source_embedding = Embedding(source.size, config.width, scale)
+        self.target_embedding = self.source_embedding if tie == "all" else Embedding(target.size, config.width, scale)
+        self.encoder = config.encoder.build(shared, "bidirectional", "encoder")
+        self.decoder = config.decoder.build(shared, "causal", "decoder")
+        self.projection = nn.Linear(config.width, target.size, bias=False)
+        initialise(self)
+        if tie != "none":  # after initialisation: the shared table keeps the embedding's distribution
+            self.projection.weight = self.target_embedding.table.weight
+
+    def encode(self, source: Tensor, mask: Tensor) -> Encoded:
+        """source [N, S] ids, mask [N, S] True where there is a token -> states [N, S, D]."""
+        context = Context(positions=torch.arange(source.shape[1], device=source.device)[None], mask=mask)
+        return Encoded(self.encoder(self.source_embedding(source), context), mask)
+
+    def decode(self, tokens: Tensor, encoded: Encoded, alignment: bool = False) -> Output:
+        """tokens [N, L], the first of them `begin` -> what follows each. Padding must stand behind."""
+        positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        return self._generate(tokens, Context(positions=positions, memory=encoded), alignment)
+
+    def begin(self, encoded: Encoded) -> State:
+        """An empty state, one hypothesis a sentence."""
+        state = State(len(encoded.states), encoded.states.device)
+        state.sentence = {"encoded.states": encoded.states, "encoded.mask": encoded.mask}
+        return state
+
+    def step(self, tokens: Tensor, state: State, alignment: bool = False) -> Output:
+        """tokens [R, L] behind those taken in -> what follows each."""
+        encoded = Encoded(state.sentence["encoded.states"], state.sentence["encoded.mask"])
+        context = Context(positions=state.positions(tokens.shape[1]), memory=encoded, state=state)
+        output = self._generate(tokens, context, alignment)
+        state.advance(tokens.shape[1])
+        return output
+
+    def _generate(self, tokens: Tensor, context: Context, alignment: bool) -> Output:
+        context.alignments = [] if alignment else None
+        hidden = self.decoder(self.target_embedding(tokens), context)
+        aligned = torch.stack(context.alignments).mean((0, 2)) if context.alignments else None
+        return Output(hidden, self.projection.weight, alignment=aligned, losses=context.losses)

@@ -1,0 +1,78 @@
+"""Cross-entropy over a large vocabulary that never holds all its logits.
+
+The projection to the vocabulary, the soft-max and both gradients are computed a chunk of tokens at a time, in one pass:
+the gradient of the logits is known as soon as they are, so nothing of size [tokens, vocabulary] outlives its chunk.
+Shapes: M tokens, V vocabulary, D width.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_CHUNK = 1024  # tokens; fewer would spend more time on adding up the projection's gradient
+
+
+def cross_entropy(
+    hidden_MD: Tensor, projection_VD: Tensor, bias_V: Tensor | None, targets_M: Tensor, smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """(loss, negative log-likelihood), each summed over the tokens, fp32 scalars. Only the loss has a gradient.
+
+    loss = (1 - e) * -log p(target) + e * mean over the vocabulary of -log p: label smoothing, Szegedy et al. 2016
+    (arXiv 1512.00567), section 7, with the uniform distribution.
+    """
+    if not torch.is_grad_enabled():
+        loss, likelihood, *_ = _forward(hidden_MD, projection_VD, bias_V, targets_M, smoothing, gradients=False)
+        return loss, likelihood
+    return _CrossEntropy.apply(hidden_MD, projection_VD, bias_V, targets_M, smoothing)  # pyright: ignore[reportReturnType]
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, projection: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        loss, likelihood, *gradients = _forward(hidden, projection, bias, targets, smoothing, gradients=True)
+        ctx.save_for_backward(*gradients)
+        ctx.mark_non_differentiable(likelihood)
+        return loss, likelihood
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        scale = upstream[0]
+        gradients = [None if g is None else g * scale.to(g.dtype) for g in ctx.saved_tensors]
+        return *gradients, None, None
+
+
+def _forward(
+    hidden: Tensor, projection: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float, *, gradients: bool
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """Loss, likelihood, and the gradients of hidden, projection and bias (None unless asked)."""
+    uniform = smoothing / projection.shape[0]
+    loss, likelihood = (torch.zeros((), device=hidden.device) for _ in range(2))
+    d_hidden = torch.empty_like(hidden) if gradients else None
+    d_projection = torch.zeros_like(projection) if gradients else None
+    d_bias = torch.zeros_like(bias) if gradients and bias is not None else None
+    for start in range(0, len(targets), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        logits = (hidden[rows] @ projection.T).float()
+        if bias is not None:
+            logits += bias
+        target = targets[rows, None]
+        probabilities = logits.softmax(-1)
+        # log-sum-exp from the most probable token: exact, and two fast reductions instead of an exponential pass
+        normaliser = logits.amax(-1) - probabilities.amax(-1).log()
+        nll = (normaliser - logits.gather(-1, target)[:, 0]).sum()
+        likelihood += nll
+        loss += (1 - smoothing) * nll
+        if smoothing:
+            loss += smoothing * (normaliser - logits.mean(-1)).sum()
+        if d_hidden is None or d_projection is None:
+            continue
+        d_logits = probabilities.scatter_add_(-1, target, torch.full_like(target, smoothing - 1, dtype=torch.float32))
+        narrow = torch.sub(d_logits, uniform, out=logits.new_empty(d_logits.shape, dtype=hidden.dtype))
+        torch.mm(narrow, projection, out=d_hidden[rows])
+        d_projection.addmm_(narrow.T, hidden[rows])
+        if d_bias is not None:
+            d_bias += narrow.sum(0)
+    return loss, likelihood, d_hidden, d_projection, d_bias
