@@ -1,0 +1,218 @@
+"""The search for translations: one loop for every strategy and every model.
+
+Notable:
+* It knows of a model what `kakehashi.models.protocol` says, nothing more.
+* Scores are the model's own: the normaliser is taken before the processors forbid tokens, so that scoring a hypothesis
+  again by `model.decode` gives the same number.
+* Finished sentences leave the batch at once; a hypothesis that reaches its limit without an end is returned as such.
+* Python sees only hypotheses that end; all else is one tensor operation for the whole batch.
+
+Shapes: B sentences in the batch, F live hypotheses a sentence (1 before the first token, then K = the strategy's size),
+R = B * F rows, V vocabulary, T tokens emitted so far, C candidates a sentence (sorted, best first).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kakehashi.decoding.processors import Ban, MinimumLength, Processor
+from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings, Strategy
+from kakehashi.errors import UserError
+from kakehashi.models.protocol import State, Translating, Vocabulary
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One translation.
+
+    `tokens`: without begin and end; `score`: what it is ranked by; `log_probability`: the sum of
+    `token_log_probabilities` (natural logarithms, the end's included); `finished`: False when the limit came before
+    the end, so that the end of the translation may be missing.
+    """
+
+    tokens: list[int]
+    score: float
+    log_probability: float
+    token_log_probabilities: list[float]
+    finished: bool
+
+
+@dataclass
+class _Live:
+    """The sentences still in the batch. `finished_BK`: scores of their finished hypotheses, best first, else -inf."""
+
+    state: State
+    sentences_B: Tensor
+    limits_B: Tensor
+    tokens_BFT: Tensor
+    log_probabilities_BFT: Tensor
+    totals_BF: Tensor
+    finished_BK: Tensor
+
+
+@torch.inference_mode()
+def search(
+    model: Translating, source: Tensor, mask: Tensor, decoding: DecodingSettings, count: int = 1
+) -> list[list[Hypothesis]]:
+    """At most `count` hypotheses a sentence, best first, finished ones before unfinished ones.
+
+    source [B, S] ids, the end included; mask [B, S], True where there is a token. Fewer than `count` come back only
+    where no more exist. The model must be in evaluation mode.
+
+    Raises UserError when `count` exceeds what the strategy keeps or when the processors leave no token to emit, and
+    FloatingPointError when the model answers with NaN or infinity.
+    """
+    strategy = decoding.build()
+    if not 1 <= count <= strategy.size:
+        raise UserError(f"{count} alternatives asked, but the search keeps {strategy.size}: raise decoding.size")
+    vocabulary = model.target_vocabulary
+    processors = _processors(decoding, vocabulary)
+    found: list[list[Hypothesis]] = [[] for _ in range(len(source))]
+    live = _begin(model, source, mask, decoding, strategy.size)  # (1) read the source
+    while len(live.sentences_B):
+        logits_RV, normalizers_R = _predict(model, live, processors, vocabulary.begin)  # (2) score every next token
+        candidates = strategy.expand(logits_RV, normalizers_R, live.totals_BF)  # (3) choose among them
+        ends_BC = (candidates.tokens == vocabulary.end) & (candidates.totals > -torch.inf)
+        ended_BK = ends_BC[:, : strategy.size]
+        _collect(found, live, candidates, ended_BK, strategy, finished=True)  # (4) keep what ends
+        going = _going(candidates, ends_BC, strategy.size)  # (5) the best of the rest go on
+        done_B, cut_B = _stop(live, candidates, going, ended_BK, strategy, count)  # (6) which sentences are done
+        cut_BK = cut_B[:, None] & (going.totals > -torch.inf)
+        _collect(found, live, going, cut_BK, strategy, finished=False)  # (7) report what the limit cuts
+        live = _advance(live, going, (~done_B).nonzero()[:, 0])  # (8) the others take in their tokens
+    return [_rank(hypotheses, count) for hypotheses in found]
+
+
+def _processors(decoding: DecodingSettings, vocabulary: Vocabulary) -> list[Processor]:
+    asked = [processor.build() for processor in decoding.processors]
+    own = [Ban([vocabulary.pad, vocabulary.begin]), MinimumLength(decoding.min_length, vocabulary.end)]
+    return [*own, *asked]
+
+
+def _begin(model: Translating, source: Tensor, mask: Tensor, decoding: DecodingSettings, size: int) -> _Live:
+    sentences, device = len(source), source.device
+    limits_B = (mask.sum(1) + decoding.extra_length).clamp(min=decoding.min_length, max=decoding.max_length)
+    if model.max_length is not None:
+        limits_B = limits_B.clamp(max=model.max_length)
+    return _Live(
+        state=model.begin(model.encode(source, mask)),
+        sentences_B=torch.arange(sentences, device=device),
+        limits_B=limits_B,
+        tokens_BFT=torch.empty(sentences, 1, 0, dtype=torch.long, device=device),
+        log_probabilities_BFT=torch.empty(sentences, 1, 0, device=device),
+        totals_BF=torch.zeros(sentences, 1, device=device),
+        finished_BK=torch.full((sentences, size), -torch.inf, device=device),
+    )
+
+
+def _predict(model: Translating, live: _Live, processors: Sequence[Processor], begin: int) -> tuple[Tensor, Tensor]:
+    """The next token's logits [R, V], forbidden ones -inf, and the logarithms of their normalisers [R], in fp32."""
+    tokens_RT = live.tokens_BFT.flatten(0, 1)
+    last_R1 = tokens_RT[:, -1:] if tokens_RT.shape[1] else tokens_RT.new_full((len(tokens_RT), 1), begin)
+    logits_RV = model.step(last_R1, live.state).logits[:, -1].float()
+    normalizers_R = logits_RV.logsumexp(-1)
+    if not bool(normalizers_R.isfinite().all()):
+        raise FloatingPointError(
+            f"the model's scores of token {tokens_RT.shape[1] + 1} are not finite: its weights are damaged, "
+            "or too large for its precision (fp32 may help)"
+        )
+    for process in processors:
+        process(logits_RV, tokens_RT)
+    return logits_RV, normalizers_R
+
+
+def _going(candidates: Candidates, ends_BC: Tensor, size: int) -> Candidates:
+    """The best `size` candidates that do not end; where there are fewer, places with a total of -inf."""
+    order_BK = ends_BC.to(torch.uint8).argsort(dim=1, stable=True)[:, :size]
+    totals_BC = candidates.totals.masked_fill(ends_BC, -torch.inf)
+    return Candidates(
+        candidates.parents.gather(1, order_BK),
+        candidates.tokens.gather(1, order_BK),
+        candidates.log_probabilities.gather(1, order_BK),
+        totals_BC.gather(1, order_BK),
+    )
+
+
+def _stop(
+    live: _Live, candidates: Candidates, going: Candidates, ended_BK: Tensor, strategy: Strategy, count: int
+) -> tuple[Tensor, Tensor]:
+    """Which sentences are done, and which of these need live hypotheses since the limit came before `count` ends [B].
+
+    Done: at the limit; or `size` hypotheses are finished; or no live one can still come among the best `count`.
+    """
+    length = live.tokens_BFT.shape[2] + 1
+    scores_BK = strategy.score(candidates.totals[:, : strategy.size], length).masked_fill(~ended_BK, -torch.inf)
+    live.finished_BK = torch.cat([live.finished_BK, scores_BK], 1).topk(strategy.size, dim=1).values
+    needed_B = live.finished_BK[:, count - 1]
+    beaten_B = needed_B >= strategy.bound(going.totals.amax(1), live.limits_B)
+    at_limit_B = live.limits_B <= length
+    done_B = at_limit_B | beaten_B | (live.finished_BK[:, -1] > -torch.inf)
+    return done_B, at_limit_B & (needed_B == -torch.inf)
+
+
+def _collect(
+    found: list[list[Hypothesis]],
+    live: _Live,
+    candidates: Candidates,
+    chosen_BK: Tensor,
+    strategy: Strategy,
+    *,
+    finished: bool,
+) -> None:
+    """Turns the chosen candidates into hypotheses."""
+    row_N, place_N = chosen_BK.nonzero(as_tuple=True)
+    if not len(row_N):
+        return
+    parent_N = candidates.parents[row_N, place_N]
+    totals_N = candidates.totals[row_N, place_N]
+    new_N1 = candidates.tokens[row_N, place_N][:, None]
+    new_log_probability_N1 = candidates.log_probabilities[row_N, place_N][:, None]
+    tokens_NT = torch.cat([live.tokens_BFT[row_N, parent_N], new_N1], 1)
+    log_probabilities_NT = torch.cat([live.log_probabilities_BFT[row_N, parent_N], new_log_probability_N1], 1)
+    scores_N = strategy.score(totals_N, tokens_NT.shape[1])
+    if finished:
+        tokens_NT = tokens_NT[:, :-1]
+    for sentence, *parts in zip(
+        live.sentences_B[row_N].tolist(),
+        tokens_NT.tolist(),
+        scores_N.tolist(),
+        totals_N.tolist(),
+        log_probabilities_NT.tolist(),
+        strict=True,
+    ):
+        found[sentence].append(Hypothesis(*parts, finished=finished))
+
+
+def _advance(live: _Live, going: Candidates, kept_B: Tensor) -> _Live:
+    """The kept sentences with their new live hypotheses; the state follows."""
+    sentences, fanout, length = live.tokens_BFT.shape
+    size = going.parents.shape[1]
+    if len(kept_B) < sentences:
+        live.state.keep(kept_B)
+    parents_BK = going.parents[kept_B]
+    if fanout < size:
+        live.state.repeat(size)  # the first token: all come from the one empty hypothesis
+    else:
+        rows_R = (torch.arange(len(kept_B), device=kept_B.device)[:, None] * size + parents_BK).flatten()
+        if not torch.equal(rows_R, torch.arange(len(rows_R), device=rows_R.device)):
+            live.state.reorder(rows_R)
+    from_BKT = parents_BK[:, :, None].expand(-1, -1, length)
+    tokens_BKT = live.tokens_BFT[kept_B].gather(1, from_BKT)
+    log_probabilities_BKT = live.log_probabilities_BFT[kept_B].gather(1, from_BKT)
+    return _Live(
+        state=live.state,
+        sentences_B=live.sentences_B[kept_B],
+        limits_B=live.limits_B[kept_B],
+        tokens_BFT=torch.cat([tokens_BKT, going.tokens[kept_B][:, :, None]], 2),
+        log_probabilities_BFT=torch.cat([log_probabilities_BKT, going.log_probabilities[kept_B][:, :, None]], 2),
+        totals_BF=going.totals[kept_B],
+        finished_BK=live.finished_BK[kept_B],
+    )
+
+
+def _rank(hypotheses: list[Hypothesis], count: int) -> list[Hypothesis]:
+    if not hypotheses:
+        raise UserError("the decoding settings leave no token to emit: lower min_length or drop processors")
+    return sorted(hypotheses, key=lambda hypothesis: (hypothesis.finished, hypothesis.score), reverse=True)[:count]

@@ -1,0 +1,33 @@
+"""The likeliest token at every step: the cheapest search, and the beam of size 1."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings, Strategy
+
+
+class GreedyStrategy:
+    """One live hypothesis a sentence; its score is its log-probability."""
+
+    size = 1
+
+    def expand(self, logits_RV: Tensor, normalizers_R: Tensor, totals_BF: Tensor) -> Candidates:
+        best_R, token_R = logits_RV.max(-1)
+        log_probability_B1 = (best_R - normalizers_R)[:, None]
+        token_B1 = token_R[:, None]
+        return Candidates(torch.zeros_like(token_B1), token_B1, log_probability_B1, totals_BF + log_probability_B1)
+
+    def score(self, totals: Tensor, lengths: Tensor | int) -> Tensor:
+        return totals
+
+    def bound(self, totals_B: Tensor, limits_B: Tensor) -> Tensor:
+        return totals_B
+
+
+class Greedy(DecodingSettings):
+    kind: Literal["greedy"] = "greedy"
+
+    def build(self) -> Strategy:
+        return GreedyStrategy()

@@ -1,0 +1,68 @@
+"""What the search asks of a strategy, and the settings that every strategy has.
+
+Shapes: B sentences in the batch, F live hypotheses a sentence (1 before the first token, then `size`), R = B * F rows,
+V vocabulary, C candidates a sentence.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Protocol, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from kakehashi.config import Config
+from kakehashi.decoding.processors import ProcessorConfig
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Continuations by one token, best first; a total of -inf marks a place that nothing fills.
+
+    `parents` [B, C]: which of the sentence's live hypotheses is continued; `tokens` [B, C]: by what;
+    `log_probabilities` [B, C]: that token's; `totals` [B, C]: the sum over the whole hypothesis.
+    """
+
+    parents: Tensor
+    tokens: Tensor
+    log_probabilities: Tensor
+    totals: Tensor
+
+
+class Strategy(Protocol):
+    """Which continuations to follow. The search keeps `size` live hypotheses a sentence."""
+
+    size: int
+
+    def expand(self, logits_RV: Tensor, normalizers_R: Tensor, totals_BF: Tensor) -> Candidates:
+        """The candidates of one step. Log-probability of token v in row r = logits[r, v] - normalizers[r]."""
+        ...
+
+    def score(self, totals: Tensor, lengths: Tensor | int) -> Tensor:
+        """By what hypotheses are ranked, from their log-probabilities and lengths (the end included)."""
+        ...
+
+    def bound(self, totals_B: Tensor, limits_B: Tensor) -> Tensor:
+        """The highest score that a live hypothesis with this total can still reach within the limit."""
+        ...
+
+
+class DecodingSettings(Config):
+    """Lengths are counted in emitted tokens, the end included.
+
+    A sentence's limit is min(max_length, source length + extra_length) (Vaswani et al. 2017, section 6.1).
+    """
+
+    max_length: Annotated[int, Field(ge=1)] = 256
+    extra_length: Annotated[int, Field(ge=0)] = 50
+    min_length: Annotated[int, Field(ge=1)] = 1
+    processors: tuple[ProcessorConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> Self:
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length {self.min_length} is greater than max_length {self.max_length}")
+        return self
+
+    @abstractmethod
+    def build(self) -> Strategy: ...

@@ -1,0 +1,362 @@
+"""Text in, text out: opens and saves model directories, and translates with them.
+
+A model directory is relocatable and holds no pickle: `config.yaml` (model, subwords, decoding, languages, format's
+version), `model.safetensors` (tied weights once), the SentencePiece models, and `card.json` where it was measured.
+
+Notable: nothing is cut silently. A line that is too long is split at sentence ends, else at clauses, else at spaces,
+and a translation that hits its length limit says so, both in `Translation.note`.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from ruamel.yaml import YAML, YAMLError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from kakehashi.config import Config, dump, load, merge, resolve
+from kakehashi.data.subwords import SegmenterPair, Subwords, load_pair, save_pair
+from kakehashi.decoding import Beam, Decoding, Hypothesis, search
+from kakehashi.errors import UserError
+from kakehashi.models import ModelConfig
+from kakehashi.models.protocol import Translating, Vocabulary
+
+FORMAT_VERSION = 1
+WEIGHTS = "model.safetensors"
+SHORTEST = 16  # tokens that a sentence counts for at least: what each costs whatever its length
+UNSPACED = frozenset({"ja", "zh", "yue", "th", "lo", "km", "my"})  # languages that put no space between sentences
+Precision = Literal["fp32", "bf16"]
+
+
+class ModelDirectory(Config):
+    """What `config.yaml` of a model directory says."""
+
+    format_version: Literal[1] = 1
+    source: str
+    target: str
+    model: ModelConfig
+    subwords: Subwords
+    decoding: Decoding = Beam()
+
+
+class _Overridden(Config):
+    decoding: Decoding
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A translated line.
+
+    `score`: the sum over the line's parts of what the search ranked them by; `finished`: False when a part reached its
+    length limit before its end; `note`: what else the reader should know, or ""; `alternatives`: the next best.
+    """
+
+    source: str
+    text: str
+    score: float = 0.0
+    finished: bool = True
+    note: str = ""
+    alternatives: tuple["Translation", ...] = ()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A piece of a line that fits the model, and what follows its translation."""
+
+    text: str
+    ids: list[int]
+    separator: str
+
+
+@dataclass
+class Translator:
+    """A trained model with all that it needs to translate text.
+
+    `batch_tokens`: source tokens of a batch, padding counted; `max_source_tokens`: longer lines are split.
+    """
+
+    config: ModelDirectory
+    model: Translating
+    segmenters: SegmenterPair
+    card: dict[str, Any] | None = None
+    batch_tokens: int = 2048
+    max_source_tokens: int = 256
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def __post_init__(self) -> None:
+        if self.model.max_length is not None:
+            self.max_source_tokens = min(self.max_source_tokens, self.model.max_length)
+
+    @classmethod
+    def load(cls, directory: Path | str, precision: Precision = "fp32", device: str = "auto") -> "Translator":
+        """Opens a model directory. `device`: torch's name of one; "auto" takes a GPU where there is one.
+
+        Raises UserError when a file is missing, damaged, of another format version, or does not fit the others.
+        """
+        directory = Path(directory)
+        config = _read_config(directory)
+        segmenters = load_pair(directory)
+        model = _build(config, segmenters)
+        _load_weights(model, directory / WEIGHTS)
+        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        model.to(device=name, dtype=torch.bfloat16 if precision == "bf16" else torch.float32).eval()
+        card = _read_card(directory / "card.json")
+        return cls(config, cast(Translating, model), segmenters, card, device=torch.device(name))
+
+    def save(self, directory: Path | str) -> None:
+        """Writes a model directory; one that stands there is replaced only when the new one is complete.
+
+        Raises UserError when something else stands at `directory`.
+        """
+        _save(self, Path(directory))
+
+    def translate(self, texts: Sequence[str], **overrides: Any) -> list[str]:
+        """The best translation of each text; `overrides` are fields of `decoding`: `kind="greedy", max_length=20`."""
+        return [translation.text for translation in self.stream(texts, **overrides)]
+
+    def alternatives(self, texts: Sequence[str], count: int, **overrides: Any) -> list[list[Translation]]:
+        """The `count` best translations of each text, best first, no text twice; fewer where no more are found."""
+        return [[best, *best.alternatives] for best in self.stream(texts, count=count, **overrides)]
+
+    def stream(
+        self, lines: Iterable[str], count: int = 1, window: int = 2000, **overrides: Any
+    ) -> Iterator[Translation]:
+        """Translates endless input in order and in bounded memory.
+
+        `window` lines are read, sorted by length, batched and given back at a time (1 when someone waits for each
+        line). A blank line stays as it is; a line break inside a text is kept.
+        """
+        decoding = self._decoding(overrides)
+        if window < 1:
+            raise UserError(f"window={window}: at least one line must be read at a time")
+        return self._stream(iter(lines), count, window, decoding)
+
+    def _stream(self, lines: Iterator[str], count: int, window: int, decoding: Decoding) -> Iterator[Translation]:
+        while batch := list(islice(lines, window)):
+            lines_of_parts = [self._parts(line) for line in batch]
+            sources = [part.ids for parts in lines_of_parts for part in parts]
+            hypotheses = iter(self._search(sources, count, decoding))
+            for line, parts in zip(batch, lines_of_parts, strict=True):
+                yield self._join(line, parts, [next(hypotheses) for _ in parts], count)
+
+    def _decoding(self, overrides: dict[str, Any]) -> Decoding:
+        if not overrides:
+            return self.config.decoding
+        tree = merge({"decoding": self.config.decoding.model_dump()}, {"decoding": overrides})
+        return resolve(tree, _Overridden).decoding
+
+    def _parts(self, line: str) -> list[_Part]:
+        """The line as pieces that fit the model; blank ones have no ids."""
+        encode = self.segmenters.source.encode
+        space = "" if re.split("[-_]", self.config.target)[0] in UNSPACED else " "
+        parts: list[_Part] = []
+        for text in line.split("\n"):
+            pieces = split_text(text, lambda piece: len(encode(piece)) < self.max_source_tokens)  # one is the end's
+            parts += [_Part(piece, encode(piece) if piece.strip() else [], space) for piece in pieces]
+            parts[-1] = replace(parts[-1], separator="\n")
+        parts[-1] = replace(parts[-1], separator="")
+        return parts
+
+    def _search(self, sources: Sequence[list[int]], count: int, decoding: Decoding) -> list[list[Hypothesis]]:
+        """Hypotheses of each source, in order; none for an empty one. Alike lengths share a batch."""
+        results: list[list[Hypothesis]] = [[] for _ in sources]
+        order = sorted((i for i, ids in enumerate(sources) if ids), key=lambda i: len(sources[i]), reverse=True)
+        while order:
+            rows = max(1, self.batch_tokens // max(SHORTEST, len(sources[order[0]]) + 1))
+            batch, order = order[:rows], order[rows:]
+            source, mask = self._collate([sources[i] for i in batch])
+            wanted = count if count == 1 else max(count, decoding.build().size)  # spares, for texts that are equal
+            for i, hypotheses in zip(batch, search(self.model, source, mask, decoding, wanted), strict=True):
+                results[i] = hypotheses
+        return results
+
+    def _collate(self, sources: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+        vocabulary = self.model.source_vocabulary
+        longest = len(sources[0]) + 1
+        rows = [[*ids, vocabulary.end, *[vocabulary.pad] * (longest - 1 - len(ids))] for ids in sources]
+        lengths = torch.tensor([len(ids) + 1 for ids in sources])
+        mask = torch.arange(longest) < lengths[:, None]
+        return torch.tensor(rows).to(self.device), mask.to(self.device)
+
+    def _join(self, line: str, parts: list[_Part], found: list[list[Hypothesis]], count: int) -> Translation:
+        """The parts' translations as the line's; the n-th best is made of each part's n-th best."""
+        notes: list[str] = []
+        if (pieces := len(parts) - line.count("\n")) > 1:
+            notes.append(f"more than {self.max_source_tokens} source tokens: split into {pieces} parts")
+        if not all(hypotheses[0].finished for hypotheses in found if hypotheses):
+            notes.append("the length limit came before the end: the translation may be incomplete")
+        ranked: dict[str, Translation] = {}
+        for place in range(max([1, *map(len, found)])):
+            chosen = [hypotheses[min(place, len(hypotheses) - 1)] if hypotheses else None for hypotheses in found]
+            text = "".join(self._text(part, best) + part.separator for part, best in zip(parts, chosen, strict=True))
+            score = sum(best.score for best in chosen if best)
+            finished = all(best.finished for best in chosen if best)
+            if text not in ranked and len(ranked) < count:
+                ranked[text] = Translation(line, text, score, finished, "; ".join(notes))
+        best, *others = ranked.values()
+        return replace(best, alternatives=tuple(others))
+
+    def _text(self, part: _Part, hypothesis: Hypothesis | None) -> str:
+        return part.text if hypothesis is None else self.segmenters.target.decode(hypothesis.tokens)
+
+
+# Over-long lines: where they may be split, best places first.
+SENTENCES = re.compile(r"""[.!?…]+["'”’»)\]]*\s+|[。！？]+[」』”’）]*\s*""")
+CLAUSES = re.compile(r"[,;:]\s+|[、，；：]\s*|\s[–—-]\s+")
+SPACES = re.compile(r"\s+")
+
+
+def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """Pieces of a text that fit: the text itself, else its sentences; of a sentence that does not fit, its clauses,
+    then its words, then its characters, as many together as fit. Only spaces between pieces are lost."""
+    if not text.strip():
+        return [text]
+    return [piece.strip() for piece in _split(text, fits, [SENTENCES, CLAUSES, SPACES]) if piece.strip()]
+
+
+def _split(text: str, fits: Callable[[str], bool], places: Sequence[re.Pattern[str]]) -> list[str]:
+    if fits(text):
+        return [text]
+    if not places:
+        return _split_anywhere(text, fits)
+    ends = [match.end() for match in places[0].finditer(text)]
+    pieces = [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True) if start < end]
+    if places[0] is not SENTENCES:
+        pieces = _pack(pieces, fits)
+    return [part for piece in pieces for part in _split(piece, fits, places[1:])]
+
+
+def _pack(pieces: Sequence[str], fits: Callable[[str], bool]) -> list[str]:
+    packed = [pieces[0]]
+    for piece in pieces[1:]:
+        if fits(packed[-1] + piece):
+            packed[-1] += piece
+        else:
+            packed.append(piece)
+    return packed
+
+
+def _split_anywhere(text: str, fits: Callable[[str], bool]) -> list[str]:
+    pieces: list[str] = []
+    while text:
+        size = 1
+        while size < len(text) and fits(text[: 2 * size]):
+            size *= 2
+        longer = range(size + 1, min(2 * size, len(text)) + 1)
+        size += bisect_left(longer, True, key=lambda end: not fits(text[:end]))
+        pieces.append(text[:size])
+        text = text[size:]
+    return pieces
+
+
+def _read_config(directory: Path) -> ModelDirectory:
+    path = directory / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{directory} is no model directory: it has no config.yaml")
+    try:
+        tree = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    version = tree.get("format_version") if isinstance(tree, dict) else None
+    if version != FORMAT_VERSION:
+        newer = isinstance(version, int) and version > FORMAT_VERSION
+        advice = "a newer kakehashi wrote it; update kakehashi" if newer else "it is damaged, or no model directory"
+        raise UserError(f"{path}: format_version is {version}, this kakehashi reads {FORMAT_VERSION}: {advice}")
+    return load(path, ModelDirectory)
+
+
+def _read_card(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text("utf-8")) if path.exists() else None
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def _build(config: ModelDirectory, segmenters: SegmenterPair) -> nn.Module:
+    return config.model.build(Vocabulary(segmenters.source.size), Vocabulary(segmenters.target.size))
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The model's tensors by name, tied ones once, under the first of their names."""
+    named: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in model.state_dict().items():
+        named.setdefault(tensor.data_ptr(), (name, tensor))
+    return dict(named.values())
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    try:
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    expected = _tensors(model)
+    both = expected.keys() & stored.keys()
+    wrong = [
+        f"{name} has shape {list(stored[name].shape)}, the configuration says {list(expected[name].shape)}"
+        for name in sorted(both)
+        if stored[name].shape != expected[name].shape
+    ]
+    wrong += [f"{name} is missing" for name in sorted(expected.keys() - both)]
+    wrong += [f"{name} is unexpected" for name in sorted(stored.keys() - both)]
+    if wrong:
+        raise UserError(f"{path} does not fit config.yaml and the subwords beside it:\n  " + "\n  ".join(wrong))
+    model.load_state_dict(stored, strict=False)  # not strict: the other names of tied tensors are not in the file
+
+
+def _save(translator: Translator, directory: Path) -> None:
+    """Writes to a temporary name beside `directory`, then renames: a reader sees the old model or the new one."""
+    directory = directory.resolve()
+    if directory.exists() and not (directory / "config.yaml").is_file() and not _empty(directory):
+        raise UserError(f"{directory} exists and is no model directory: choose another place, or remove it")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    mark = secrets.token_hex(4)
+    new, old = (directory.with_name(f".{directory.name}.{mark}.{what}") for what in ("new", "old"))
+    try:
+        new.mkdir()
+        _write(translator, new)
+        if directory.exists():
+            directory.rename(old)
+        try:
+            new.rename(directory)
+        except OSError:
+            old.rename(directory)
+            raise
+        _sync(directory.parent)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _write(translator: Translator, directory: Path) -> None:
+    (directory / "config.yaml").write_text(dump(translator.config), "utf-8")
+    tensors = _tensors(cast(nn.Module, translator.model))
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, directory / WEIGHTS)
+    save_pair(translator.segmenters, directory)
+    if translator.card is not None:
+        text = json.dumps(translator.card, ensure_ascii=False, indent=2) + "\n"
+        (directory / "card.json").write_text(text, "utf-8")
+    for path in (*directory.iterdir(), directory):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,145 @@
+"""What holds for every search strategy: here with a Transformer, whose parts are tried by their own laws."""
+
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from kakehashi.decoding import Beam, Decoding, Greedy, Hypothesis, search
+from kakehashi.decoding.processors import NoRepeatNgram
+from kakehashi.models.protocol import Vocabulary
+from kakehashi.models.stack import CrossStack, Stack
+from kakehashi.models.transformer import EncoderDecoder, Transformer
+
+SIZE = 30
+STRATEGIES = [
+    Greedy(extra_length=8),
+    Greedy(max_length=7, min_length=4),
+    Beam(extra_length=8),
+    Beam(size=4, length_penalty=0.0, extra_length=2),
+    Beam(size=7, length_penalty=0.6, min_length=3, max_length=12),
+    Beam(size=3, processors=(NoRepeatNgram(size=2),), max_length=12),
+]
+LENGTHS = [5, 2, 9, 7, 1]
+
+
+def model(seed: int) -> Transformer:
+    """A tiny Transformer whose choices are clear (its logits are spread) and whose sentences end (END is raised)."""
+    torch.manual_seed(seed)
+    config = EncoderDecoder(width=16, heads=2, encoder=Stack(depth=1), decoder=CrossStack(depth=2))
+    transformer = config.build(Vocabulary(SIZE), Vocabulary(SIZE)).eval()
+    with torch.no_grad():
+        for parameter in transformer.parameters():
+            parameter.mul_(2).add_(0.1 * torch.randn_like(parameter))
+        end = transformer.projection.weight[2]
+        transformer.decoder.norm.get_parameter("bias").add_(4 * end / end.square().sum())
+    return transformer
+
+
+def sources(seed: int, padding: int = 0) -> tuple[Tensor, Tensor]:
+    longest = max(LENGTHS) + padding
+    generator = torch.Generator().manual_seed(seed)
+    source = torch.randint(3, SIZE, (len(LENGTHS), max(LENGTHS)), generator=generator)
+    source = torch.nn.functional.pad(source, (0, padding))
+    mask = torch.arange(longest) < torch.tensor(LENGTHS)[:, None]
+    source[range(len(LENGTHS)), [length - 1 for length in LENGTHS]] = 2
+    return source.masked_fill(~mask, 0), mask
+
+
+def assert_same(one: list[Hypothesis], other: list[Hypothesis]) -> None:
+    """Equal scores to 1e-4; equal tokens, unless the next best is as good."""
+    assert [h.score for h in one] == pytest.approx([h.score for h in other], abs=1e-4)
+    for i, (a, b) in enumerate(zip(one, other, strict=True)):
+        rivals = [h.score for h in one[:i] + one[i + 1 :]]
+        if all(abs(a.score - score) > 1e-4 for score in rivals):
+            assert a.tokens == b.tokens
+            assert a.finished == b.finished
+
+
+@pytest.fixture(params=STRATEGIES, ids=lambda d: f"{d.kind}-{STRATEGIES.index(d)}")
+def decoding(request: pytest.FixtureRequest) -> Greedy | Beam:
+    return request.param
+
+
+def test_every_strategy_is_tried() -> None:
+    union = get_args(get_args(Decoding)[0])
+    assert {type(strategy) for strategy in STRATEGIES} == set(union)
+
+
+def test_the_model_of_these_laws_is_a_fair_one() -> None:
+    """Sentences of several lengths, most of them finished; else the laws below would say little."""
+    found = [h[0] for seed in range(2) for h in search(model(seed), *sources(seed), Beam(extra_length=8))]
+    assert len({len(h.tokens) for h in found}) >= 4
+    assert sum(h.finished for h in found) > len(found) / 2
+
+
+def test_scores_equal_those_of_teacher_forcing(decoding: Greedy | Beam) -> None:
+    for seed in range(2):
+        transformer = model(seed)
+        source, mask = sources(seed)
+        size = decoding.build().size
+        for row, hypotheses in enumerate(search(transformer, source, mask, decoding, count=size)):
+            encoded = transformer.encode(source[row : row + 1], mask[row : row + 1])
+            for h in hypotheses:
+                tokens = [*h.tokens, 2] if h.finished else h.tokens
+                logits = transformer.decode(torch.tensor([[1, *tokens[:-1]]]), encoded).logits
+                expected = logits.log_softmax(-1)[0, range(len(tokens)), tokens]
+                assert h.token_log_probabilities == pytest.approx(expected.tolist(), abs=1e-4)
+                assert h.log_probability == pytest.approx(expected.sum().item(), abs=1e-4)
+                alpha = decoding.length_penalty if isinstance(decoding, Beam) else 0.0
+                assert h.score == pytest.approx(h.log_probability / ((5 + len(tokens)) / 6) ** alpha, abs=1e-4)
+
+
+def test_order_size_and_padding_of_the_batch_change_nothing(decoding: Greedy | Beam) -> None:
+    for seed in range(2):
+        transformer = model(seed)
+        source, mask = sources(seed)
+        size = decoding.build().size
+        together = search(transformer, source, mask, decoding, count=size)
+        padded = search(transformer, *sources(seed, padding=6), decoding, count=size)
+        turned = search(transformer, source.flip(0), mask.flip(0), decoding, count=size)[::-1]
+        for row, hypotheses in enumerate(together):
+            length = LENGTHS[row]
+            alone = search(transformer, source[row : row + 1, :length], mask[row : row + 1, :length], decoding, size)
+            for others in (padded[row], turned[row], alone[0]):
+                assert_same(hypotheses, others)
+
+
+def test_hypotheses_are_sorted_distinct_and_within_the_limits(decoding: Greedy | Beam) -> None:
+    for seed in range(2):
+        source, mask = sources(seed)
+        size = decoding.build().size
+        for length, hypotheses in zip(LENGTHS, search(model(seed), source, mask, decoding, count=size), strict=True):
+            assert len(hypotheses) == size
+            ranks = [(h.finished, h.score) for h in hypotheses]
+            assert ranks == sorted(ranks, reverse=True)
+            assert len({(*h.tokens, h.finished) for h in hypotheses}) == size
+            limit = max(decoding.min_length, min(decoding.max_length, length + decoding.extra_length))
+            for h in hypotheses:
+                assert not {0, 1, 2} & set(h.tokens)  # no padding, no second beginning, nothing behind the end
+                emitted = len(h.tokens) + h.finished
+                assert decoding.min_length <= emitted <= limit
+                assert h.finished or emitted == limit
+                assert len(h.token_log_probabilities) == emitted
+
+
+def test_the_best_of_many_is_the_best_of_one(decoding: Greedy | Beam) -> None:
+    for seed in range(2):
+        transformer, (source, mask) = model(seed), sources(seed)
+        many = search(transformer, source, mask, decoding, count=decoding.build().size)
+        for one, hypotheses in zip(search(transformer, source, mask, decoding), many, strict=True):
+            assert_same(one, hypotheses[:1])
+
+
+@pytest.mark.parametrize("settings", [{"max_length": 12}, {"max_length": 6}, {"min_length": 5, "extra_length": 0}])
+def test_greedy_is_the_beam_of_size_one(settings: dict[str, Any]) -> None:
+    for seed in range(2):
+        transformer, (source, mask) = model(seed), sources(seed)
+        greedy = search(transformer, source, mask, Greedy(**settings))
+        plain = search(transformer, source, mask, Beam(size=1, length_penalty=0.0, **settings))
+        for one, other in zip(greedy, plain, strict=True):
+            assert one[0].tokens == other[0].tokens
+            assert one[0].score == pytest.approx(other[0].score, abs=1e-4)
+        longer = search(transformer, source, mask, Beam(size=1, length_penalty=1.0, **settings))
+        assert [h[0].tokens for h in greedy] == [h[0].tokens for h in longer]
