@@ -1,0 +1,8 @@
+"""Tasks: what an example, a loss and a score are. The union is the registry."""
+
+from typing import Annotated
+
+from kakehashi.config import Family
+from kakehashi.tasks.translation import Translation
+
+TaskConfig = Annotated[Translation, Family()]

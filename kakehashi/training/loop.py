@@ -1,0 +1,271 @@
+"""The training loop of one run in one process: a pure function of (recipe, data, seed, threads, library versions).
+
+Notable:
+* all that the next step depends on is in the checkpoint: weights, optimiser, averages, random states, and the place in
+  the epoch's plan; a run that was stopped and resumed gives the same bits as one that was not;
+* the development set is judged on the averaged weights, in fp32: they are what the model directory will hold;
+* a step whose gradient is not finite, or far larger than usual, is skipped and counted, and many in a row end the run.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from kakehashi.data.batching import Batch, Indices
+from kakehashi.errors import UserError
+from kakehashi.models.protocol import Translating
+from kakehashi.tasks.translation import TranslationTask
+from kakehashi.training import checkpoint
+from kakehashi.training.optimizers import MasterWeights
+from kakehashi.training.recipe import Recipe
+from kakehashi.training.report import Report
+from kakehashi.translator import ModelDirectory, Translator
+
+LOG_EVERY = 20  # steps between two lines of the log
+_TYPICAL = 0.98  # memory of the running mean of gradient norms; it is trusted after 1 / (1 - 0.98) steps
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved with each checkpoint.
+
+    position: place in this epoch's plan. tokens: target tokens learnt from. taken, skipped: steps. mean_norm: decaying
+    mean of gradient norms. window_*: since the last line of the log. early: stopped before the last step.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    best_step: int = 0
+    looks_without_better: int = 0
+    taken: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    mean_norm: float = 0.0
+    window_likelihood: float = 0.0
+    window_tokens: int = 0
+    early: bool = False
+
+
+class Interrupted(Exception):
+    """The user stopped the run; it was saved and can be resumed."""
+
+
+class Trainer:
+    """Trains one model. `run` returns at the last step, at an early stop, or raises Interrupted after `stop()`."""
+
+    def __init__(self, recipe: Recipe, task: TranslationTask, directory: Path, report: Report) -> None:
+        training = recipe.training
+        self.recipe, self.task, self.directory, self.report = recipe, task, directory, report
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(training.seed)
+        self.model = self._model(torch.bfloat16 if training.precision == "bf16" else torch.float32).train()
+        self.judged = self._model(torch.float32).eval()
+        self.masters = MasterWeights(self.model, training.optimizer)
+        self.averager = training.averaging.build(self.masters.weights())
+        self.sampler = task.sampler(training.batch.tokens, training.seed)
+        self.schedule = training.schedule.shortened(training.steps)
+        if self.schedule != training.schedule:
+            report.note(f"the schedule's warmup is as long as the run: shortened to {self.schedule.warmup} steps")
+        self.progress = Progress()
+        self._stopping = False
+
+    def parameters(self) -> int:
+        """How many numbers the model holds, shared ones once."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    def stop(self) -> None:
+        """Asks the run to save and end after the step at hand."""
+        self._stopping = True
+
+    def resume(self, path: Path) -> None:
+        """Takes up the run where a checkpoint left it."""
+        tensors, state = checkpoint.load(path)
+        groups: dict[str, dict[str, torch.Tensor]] = {"optimizer": {}, "average": {}, "random": {}}
+        for name, tensor in tensors.items():
+            group, _, rest = name.partition("/")
+            groups[group][rest] = tensor
+        self.masters.load_state_tensors(groups["optimizer"])
+        self.averager.load_state_tensors(groups["average"])
+        checkpoint.restore_random_state(groups["random"])
+        self.progress = Progress(**cast(dict[str, Any], state["progress"]))
+
+    def run(self) -> Progress:
+        """The loop."""
+        training, progress = self.recipe.training, self.progress
+        for indices in self._steps():
+            started = time.perf_counter()
+            self._take_step(indices)  # (1) forward, backward, update
+            progress.seconds += time.perf_counter() - started
+            if progress.step % LOG_EVERY == 0:
+                self._log()  # (2) tell
+            if progress.step % training.validation.every == 0 or progress.step == training.steps:
+                self._validate()  # (3) judge, keep the best
+                self._save()  # (4) so that nothing is lost
+            elif self._stopping:
+                self._save()
+            if self._stopping and progress.step < training.steps:
+                raise Interrupted
+            if progress.early:
+                break
+        return progress
+
+    def _model(self, dtype: torch.dtype) -> nn.Module:
+        model = self.recipe.model.build(self.task.source_vocabulary, self.task.target_vocabulary)
+        return model.to(device=self.device, dtype=dtype)
+
+    def _steps(self) -> Iterator[Indices]:
+        """The examples of each step still to take, epoch after epoch."""
+        progress, last = self.progress, self.recipe.training.steps
+        while progress.step < last and not progress.early:
+            plan = self.sampler.plan(progress.epoch)
+            while progress.position < len(plan) and progress.step < last:
+                indices = plan[progress.position]
+                progress.position += 1
+                progress.step += 1
+                yield indices
+            if progress.position >= len(plan):
+                progress.epoch, progress.position = progress.epoch + 1, 0
+
+    def _take_step(self, indices: Indices) -> None:
+        training, progress = self.recipe.training, self.progress
+        pieces = [piece for piece in np.array_split(indices, training.batch.accumulate) if len(piece)]
+        batches = [self._batch(piece) for piece in pieces]
+        tokens = sum(batch.target_tokens for batch in batches)
+        try:
+            likelihood = sum(self._backward(batch, tokens) for batch in batches)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise UserError(
+                f"out of memory in a step of {training.batch.tokens} tokens in {training.batch.accumulate} piece(s): "
+                f"set training.batch.accumulate={2 * training.batch.accumulate} (same result, half the memory), "
+                "or lower training.batch.tokens or task.max_tokens"
+            ) from error
+        norm = self.masters.clip(training.clip)
+        if self._alarming(norm):
+            self.masters.zero_grad()
+            return
+        self.masters.step(self.schedule.rate(progress.step, training.steps, self.recipe.model.width))
+        self.masters.zero_grad()
+        self.averager.update_step()
+        progress.tokens += tokens
+        progress.window_tokens += tokens
+        progress.window_likelihood += likelihood
+
+    def _batch(self, indices: Indices) -> Batch:
+        return self.task.batch(indices, self.progress.epoch, self.recipe.training.seed).to(self.device)
+
+    def _backward(self, batch: Batch, tokens: int) -> float:
+        """Gradients of the loss a token; returns the piece's summed -log p."""
+        sums = self.task.loss(cast(Translating, self.model), batch)
+        (sums.loss / tokens).backward()
+        self.masters.gather_gradients()
+        return sums.likelihood.item()
+
+    def _alarming(self, norm: float) -> bool:
+        """Whether this step's gradient must not be taken; keeps count."""
+        alarm, progress = self.recipe.training.alarm, self.progress
+        usual, trusted = self._usual_norm(), progress.taken > 1 / (1 - _TYPICAL)
+        if math.isfinite(norm) and not (trusted and norm > alarm.explode * usual):
+            progress.mean_norm = _TYPICAL * progress.mean_norm + (1 - _TYPICAL) * norm
+            progress.taken += 1
+            progress.skipped_in_a_row = 0
+            return False
+        progress.skipped += 1
+        progress.skipped_in_a_row += 1
+        self.report.note(f"step {progress.step} skipped: gradient norm {norm:.3g}, usually {usual:.3g}", progress.step)
+        if progress.skipped_in_a_row >= alarm.patience:
+            raise UserError(
+                f"training diverged: {alarm.patience} steps in a row had to be skipped (last norm {norm:.3g}). "
+                "Lower training.schedule.peak, lengthen its warmup, or set training.precision=fp32"
+            )
+        return True
+
+    def _usual_norm(self) -> float:
+        """The running mean of the gradient's norm, bias-corrected as Adam's moments."""
+        return self.progress.mean_norm / (1 - _TYPICAL ** max(1, self.progress.taken))
+
+    def _log(self) -> None:
+        progress, training = self.progress, self.recipe.training
+        metrics = {
+            "loss": progress.window_likelihood / max(1, progress.window_tokens),
+            "tokens": progress.tokens,
+            "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
+            "learning_rate": self.schedule.rate(progress.step, training.steps, self.recipe.model.width),
+            "gradient_norm": self._usual_norm(),
+            "skipped": progress.skipped,
+            "epoch": progress.epoch,
+        }
+        progress.window_likelihood, progress.window_tokens = 0.0, 0
+        self.report.train(progress.step, metrics)
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        """Judges the averaged weights on the development set, and keeps them when they are the best so far."""
+        validation, progress = self.recipe.training.validation, self.progress
+        self.averager.update_checkpoint()
+        weights = self.averager.weights()
+        for name, parameter in self.judged.named_parameters():
+            parameter.copy_(weights[name])
+        metrics = self.task.evaluate(cast(Translating, self.judged))
+        self.report.validation(progress.step, metrics)
+        translator = self.translator()
+        if validation.better(metrics[validation.metric], progress.best):
+            progress.best, progress.best_step, progress.looks_without_better = (
+                metrics[validation.metric],
+                progress.step,
+                0,
+            )
+            translator.save(self.directory / "model")
+        else:
+            progress.looks_without_better += 1
+        translator.save(self.directory / "last")
+        if validation.patience and progress.looks_without_better >= validation.patience:
+            progress.early = True
+            self.report.note(
+                f"stopped early: no better {validation.metric} since step {progress.best_step}", progress.step
+            )
+
+    def translator(self) -> Translator:
+        """The judged weights as a translator."""
+        task = self.recipe.task
+        config = ModelDirectory(
+            source=task.source,
+            target=task.target,
+            model=self.recipe.model,
+            subwords=task.subwords,
+            decoding=self.recipe.decoding,
+        )
+        return Translator(config, cast(Translating, self.judged), self.task.segmenters)
+
+    def _save(self) -> None:
+        tensors = {
+            **{f"optimizer/{k}": v for k, v in self.masters.state_tensors().items()},
+            **{f"average/{k}": v for k, v in self.averager.state_tensors().items()},
+            **{f"random/{k}": v for k, v in checkpoint.random_state().items()},
+        }
+        checkpoint.save(
+            self.directory / "checkpoints", self.progress.step, tensors, {"progress": asdict(self.progress)}
+        )
+        checkpoint.prune(self.directory / "checkpoints", self.recipe.training.keep)
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """torch's CPU allocator says it in the text of a RuntimeError."""
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "not enough memory" in text
+        or "can't allocate memory" in text
+    )

@@ -1,0 +1,90 @@
+"""The recipe: the root of a run's configuration."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from kakehashi.config import Config, load
+from kakehashi.decoding import Beam, Decoding
+from kakehashi.models import ModelConfig
+from kakehashi.tasks import TaskConfig
+from kakehashi.training.averaging import Averaging, LastCheckpoints
+from kakehashi.training.optimizers import AdamW, Optimizer
+from kakehashi.training.schedules import InverseSqrt, Schedule
+
+PRESETS = Path(__file__).parent.parent / "presets"
+
+
+class BatchBudget(Config):
+    """tokens: source + target of one optimiser step, padding counted, over all processes.
+
+    accumulate: in how many pieces a step is computed; more pieces need less memory and give the same gradient.
+    """
+
+    tokens: PositiveInt = 8192
+    accumulate: PositiveInt = 1
+
+
+class Validation(Config):
+    """every: steps between two looks at the development set; each also writes a checkpoint.
+
+    metric: what decides which model is the best. patience: looks without a better one after which training stops
+    (0 = never before the last step).
+    """
+
+    every: PositiveInt = 500
+    metric: Literal["bleu", "chrf", "loss"] = "bleu"
+    patience: NonNegativeInt = 0
+
+    def better(self, new: float, best: float | None) -> bool:
+        return best is None or (new < best if self.metric == "loss" else new > best)
+
+
+class Alarm(Config):
+    """When a step is skipped instead of taken: its gradient is not finite, or `explode` times the running mean norm.
+
+    patience: so many skipped steps in a row end the run.
+    """
+
+    explode: PositiveFloat = 50.0
+    patience: PositiveInt = 5
+
+
+class Training(Config):
+    """How the model is trained. clip: the largest norm of the gradient. keep: checkpoints kept for `--resume`."""
+
+    steps: PositiveInt = 10_000
+    seed: NonNegativeInt = 1
+    batch: BatchBudget = BatchBudget()
+    optimizer: Optimizer = AdamW()
+    schedule: Schedule = InverseSqrt()
+    clip: PositiveFloat = 1.0
+    precision: Literal["bf16", "fp32"] = "bf16"
+    averaging: Averaging = LastCheckpoints()
+    validation: Validation = Validation()
+    alarm: Alarm = Alarm()
+    keep: PositiveInt = 2
+
+
+class Recipe(Config):
+    """All that a run depends on."""
+
+    task: TaskConfig
+    model: ModelConfig
+    training: Training = Training()
+    decoding: Annotated[Decoding, Field()] = Beam()
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Recipe":
+        if self.model.embeddings.tie == "all" and self.task.subwords.vocabulary == "separate":
+            raise ValueError(
+                "model.embeddings.tie=all needs one vocabulary for both sides: "
+                "set task.subwords.vocabulary=joint or model.embeddings.tie=target"
+            )
+        return self
+
+
+def load_recipe(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Recipe:
+    """Reads a recipe with its presets and overrides. Raises ConfigError."""
+    return load(path, Recipe, overrides, PRESETS)
