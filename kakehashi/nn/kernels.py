@@ -13,7 +13,7 @@ _SHORT = 512 * 512  # scores a head: below it the formula, on a CPU
 
 
 def attend(q_BHQC: Tensor, k_BHKC: Tensor, v_BHKV: Tensor, bias_BHQK: Tensor | None) -> Tensor:
-    """The attention's output [B, H, Q, V]. `q` comes scaled; `bias` broadcasts to [B, H, Q, K], -inf hides a key."""
+    """The attention's output [B, H, Q, V]. `q` comes scaled; `bias` broadcasts to [B, H, Q, K]."""
     if q_BHQC.device.type == "cpu" and q_BHQC.shape[2] * k_BHKC.shape[2] <= _SHORT:
         return weights(q_BHQC, k_BHKC, bias_BHQK) @ v_BHKV
     return functional.scaled_dot_product_attention(q_BHQC, k_BHKC, v_BHKV, attn_mask=bias_BHQK, scale=1.0)
@@ -28,5 +28,5 @@ def weights(q_BHQC: Tensor, k_BHKC: Tensor, bias_BHQK: Tensor | None) -> Tensor:
 
 
 def hide(allowed: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where `allowed`, -inf elsewhere."""
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, -torch.inf)
+    """0 where `allowed`, else the lowest number: a weight of 0, and no NaN where a query may see nothing at all."""
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, torch.finfo(dtype).min)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _CHUNK = 1024  # tokens; fewer would spend more time on adding up the projection's gradient
 
@@ -38,6 +39,7 @@ class _CrossEntropy(torch.autograd.Function):
         return loss, likelihood
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         scale = upstream[0]
         gradients = [None if g is None else g * scale.to(g.dtype) for g in ctx.saved_tensors]

@@ -34,8 +34,8 @@ class Position(nn.Module):
         """What is added to the scores of a block, broadcastable to [B, H, Q, K], or None."""
         return None
 
-    def values(self, context: dict[str, Tensor], weights_BHQK: Tensor) -> Tensor | float:
-        """What is added to the attention's output [B, H, Q, C], given its weights."""
+    def values(self, context: dict[str, Tensor], weights_BHQK: Tensor, rows: slice, columns: slice) -> Tensor | float:
+        """What is added to the attention's output [B, H, Q, C] of a block, given its weights."""
         return 0.0
 
 

@@ -103,11 +103,15 @@ class MultiHeadAttention(nn.Module):
             columns = self.pattern.key_blocks(first + rows.start, last - q.shape[2] + rows.stop, k.shape[2])
             bias = self._bias(q[:, :, rows], rows, columns, key_positions, context)
             block = q[:, :, rows], k[:, :, columns], v[:, :, columns], bias
-            mixed.append(self._with_values(*block, context) if position.has_values else kernels.attend(*block))
+            if position.has_values:
+                weights = kernels.weights(block[0], block[1], bias)
+                mixed.append(weights @ block[2] + position.values(context.position_context, weights, rows, columns))
+            else:
+                mixed.append(kernels.attend(*block))
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed, 2)
 
     def _bias(self, q: Tensor, rows: slice, columns: slice, key_positions: Tensor, context: Context) -> Tensor | None:
-        """What a block's scores get: -inf where the pattern or padding hides a key, and the position's bias."""
+        """What a block's scores get: what pattern and padding hide, and the position's bias."""
         allowed = self.pattern.allowed(context.positions[:, rows], key_positions[:, columns])
         if context.mask is not None:
             padding = context.mask[:, None, columns]
@@ -117,10 +121,6 @@ class MultiHeadAttention(nn.Module):
             return bias
         hidden = kernels.hide(allowed, q.dtype)[:, None]
         return hidden if bias is None else bias + hidden
-
-    def _with_values(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, context: Context) -> Tensor:
-        weights = kernels.weights(q, k, bias)
-        return weights @ v + context.position.values(context.position_context, weights)
 
     def _keys(self, x: Tensor) -> Tensor:
         return self._heads(self.key(x), self.sizes.key)
