@@ -24,6 +24,7 @@ BELOW: dict[str, set[str]] = {
     "evaluation": {"errors"},
     "tasks": {"data", "nn", "models", "decoding", "evaluation"},
     "training": {"tasks", "translator"},
+    "describe": {"training"},
     "comparison": {"training"},
     "compression": {"training"},
     "interop": {"translator", "evaluation"},

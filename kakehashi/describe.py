@@ -1,0 +1,169 @@
+"""What a model is, in words and figures, for `kakehashi info`: a model directory, or a preset that nobody has trained.
+
+A preset is built on torch's meta device: shapes and counts without numbers, so that the largest takes no memory.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from difflib import get_close_matches
+from itertools import groupby
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import nn
+
+from kakehashi.config import Config, load
+from kakehashi.decoding import Beam, Decoding
+from kakehashi.errors import UserError
+from kakehashi.evaluation.card import Card
+from kakehashi.models import ModelConfig
+from kakehashi.models.protocol import Vocabulary
+from kakehashi.models.shapes import Shape, parameter_shapes
+from kakehashi.models.shapes import shapes as tensor_shapes
+from kakehashi.models.transformer import Transformer
+from kakehashi.training.recipe import PRESETS, Training
+from kakehashi.translator import Translator
+
+STACKS = ("encoder", "decoder")  # all other parameters are tables: embeddings and the projection to the vocabulary
+
+
+class Preset(Config):
+    """What a preset may say: a recipe without its task."""
+
+    model: ModelConfig
+    training: Training = Training()
+    decoding: Decoding = Beam()
+
+
+def describe(model: Path, shapes: int | None = None, vocabulary: int = 37_000) -> str:
+    """A model directory or a preset as text; with `shapes`, each tensor's shape for source and target of that length.
+
+    vocabulary: joint subwords at which a preset, which has none of its own, is counted.
+    Raises UserError when `model` is neither, or a directory that is damaged.
+    """
+    if (model / "config.yaml").is_file():
+        lines, network = _directory(model)
+    elif (PRESETS / f"{model}.yaml").is_file():
+        lines, network = _preset(str(model), vocabulary)
+    else:
+        raise UserError(f"{model} is neither a model directory nor a preset{_hint(model)}")
+    if shapes is not None:
+        title = f"shapes of the tensors, for a source and a target of {shapes} tokens"
+        lines += ["", title, *_table(tensor_shapes(network, shapes, shapes))]
+        lines += ["", "shapes of the parameters", *_table(parameter_shapes(network))]
+    return "\n".join(lines)
+
+
+def parameters(model: nn.Module) -> dict[str, int]:
+    """How many numbers each part holds: embeddings, encoder, decoder. What parts share is counted once."""
+    counts: Counter[str] = Counter()
+    for name, parameter in model.named_parameters():
+        part = name.partition(".")[0]
+        counts[part if part in STACKS else "embeddings"] += parameter.numel()
+    return {part: counts[part] for part in ("embeddings", *STACKS) if part in counts}
+
+
+def _directory(path: Path) -> tuple[list[str], Transformer]:
+    translator = Translator.load(path, device="cpu")
+    config, model = translator.config, cast(Transformer, translator.model)
+    sizes = {segmenter.size for segmenter in translator.segmenters}
+    lines = [f"{path}: {config.source} → {config.target}", ""]
+    lines += _model(config.model, model)
+    lines += [
+        _row("subwords", f"{config.subwords.kind}, {config.subwords.vocabulary}: {' and '.join(_counts(sizes))}"),
+        _row("decoding", _brief(config.decoding)),
+        _row("files", f"{_size(sum(file.stat().st_size for file in _files(path)))}"),
+        *(_row(f"  {file.name}", _size(file.stat().st_size)) for file in _files(path)),
+    ]
+    if translator.card is not None:
+        lines += ["", Card.read(path / "card.json").render()]
+    return lines, model
+
+
+def _preset(name: str, vocabulary: int) -> tuple[list[str], Transformer]:
+    preset = load(PRESETS / f"{name}.yaml", Preset, presets=PRESETS)
+    joint = Vocabulary(vocabulary)
+    with torch.device("meta"):
+        model = preset.model.build(joint, joint).eval()
+    lines = [f"{name}: a preset, counted at {vocabulary:,} joint subwords", ""]
+    lines += _model(preset.model, model)
+    training = preset.training
+    lines += [
+        _row("training", f"{training.steps:,} steps of {training.batch.tokens:,} tokens, {training.precision}"),
+        _row("  optimizer", _brief(training.optimizer)),
+        _row("  schedule", _brief(training.schedule)),
+        _row("  averaging", _brief(training.averaging)),
+        _row("decoding", _brief(preset.decoding)),
+    ]
+    return lines, model
+
+
+def _model(config: Config, model: nn.Module) -> list[str]:
+    """Settings and parameters, a row each."""
+    counts = parameters(model)
+    return [
+        *_settings("model", config),
+        _row("parameters", f"{sum(counts.values()):,}"),
+        *(_row(f"  {part}", f"{count:,}") for part, count in counts.items()),
+    ]
+
+
+def _settings(label: str, config: Config) -> list[str]:
+    """A row of its own for the settings, and below it for each part that is no variant of a family."""
+    parts = [(name, part) for name, value in config for part in (value if isinstance(value, tuple) else (value,))]
+    groups = [
+        (name, part) for name, part in parts if isinstance(part, Config) and "kind" not in type(part).model_fields
+    ]
+    own = config.model_copy(update={name: None for name, _ in groups})
+    indented = " " * (len(label) - len(label.lstrip()) + 2)
+    return [_row(label, _brief(own)), *(row for name, part in groups for row in _settings(indented + name, part))]
+
+
+def _brief(value: object) -> str:
+    """A setting on one line: beam(size=5, ...); what is not set is left out."""
+    match value:
+        case Config():
+            settings = {name: each for name, each in value if each is not None and each != ()}
+            kind = settings.pop("kind", "")
+            text = ", ".join(f"{name}={_brief(each)}" for name, each in settings.items())
+            return f"{kind}({text})" if kind and text else str(kind) or text
+        case tuple():
+            return f"[{', '.join(map(_brief, value))}]"
+        case _:
+            return str(value)
+
+
+def _table(rows: Sequence[Shape]) -> list[str]:
+    """A heading a part, a row a tensor: name, shape, meaning."""
+    dimensions = ["x".join(map(str, row.dimensions)) for row in rows]
+    name_width, width = max(len(row.name) for row in rows), max(map(len, dimensions))
+    lines: list[str] = []
+    for part, group in groupby(zip(rows, dimensions, strict=True), key=lambda item: item[0].part):
+        lines.append(f"  {part}")
+        lines += [f"    {row.name:<{name_width}}  {text:<{width}}  {row.meaning}".rstrip() for row, text in group]
+    return lines
+
+
+def _row(label: str, text: str) -> str:
+    return f"{label:<24}{text}"
+
+
+def _counts(numbers: set[int]) -> list[str]:
+    return [f"{number:,}" for number in numbers]
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if path.is_file())
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} kB"
+
+
+def _hint(model: Path) -> str:
+    if (model / "model" / "config.yaml").is_file():
+        return f": it is a run, whose model is {model / 'model'}"
+    presets = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    near = get_close_matches(str(model), presets, n=1)
+    return f"; presets: {', '.join(presets)}" + (f"; did you mean {near[0]!r}?" if near else "")
