@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kakehashi.data.corpus import Pair
 from kakehashi.data.subwords import SegmenterPair, Unigram, train_subwords
-from kakehashi.decoding import Beam, Greedy
+from kakehashi.decoding import Beam, Greedy, Hypothesis
 from kakehashi.errors import UserError
 from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
 from kakehashi.models.stack import CrossStack, Stack
@@ -142,11 +142,22 @@ def test_a_translation_carries_its_score(copier: Translator) -> None:
 
 def test_alternatives_are_sorted_and_differ_in_text(copier: Translator) -> None:
     (found,) = copier.alternatives(["the cat sees"], 4)
-    assert found[0].text == "the cat sees"
+    (best,) = copier.stream(["the cat sees"])
+    assert (found[0].text, found[0].score) == (best.text, pytest.approx(best.score, abs=1e-5))
     assert len({a.text for a in found}) == len(found) > 1
     assert [a.score for a in found] == sorted((a.score for a in found), reverse=True)
     with pytest.raises(UserError, match="6 alternatives"):
         copier.alternatives(["the cat"], 6)
+
+
+def test_hypotheses_of_equal_text_are_one_alternative(copier: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = copier.segmenters.source.encode
+    ranked = [encode("cat"), encode("house"), encode("cat"), encode("dog")]
+    found = [Hypothesis(tokens, -float(rank), -float(rank), [], True) for rank, tokens in enumerate(ranked)]
+    monkeypatch.setattr("kakehashi.translator.search", lambda *_: [found])
+    ((first, *others),) = copier.alternatives(["cat"], 5)
+    assert (first.text, first.score) == ("cat", 0.0)
+    assert [(a.text, a.score) for a in others] == [("house", -1.0), ("dog", -3.0)]
 
 
 # Settings

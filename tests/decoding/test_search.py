@@ -29,7 +29,7 @@ def exhaustive(model, source, mask, longest: int, alpha: float) -> list[tuple[fl
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.5])
 def test_wide_beam_finds_what_trying_all_finds(tables: SimpleNamespace, alpha: float) -> None:
-    for seed in range(12):
+    for seed in range(8):
         model = tables.model(seed)
         source, mask = tables.sources([3], 5, seed)
         best = exhaustive(model, source, mask, 5, alpha)[:7]
@@ -64,15 +64,15 @@ def test_beam_equals_a_plain_one(tables: SimpleNamespace, size: int, alpha: floa
     for seed in range(10):
         model = tables.model(seed, size=12, end_bias=1.5, temperature=0.8)
         source, mask = tables.sources(lengths, 12, seed)
-        found = search(model, source, mask, Beam(size=size, length_penalty=alpha, max_length=25))
-        for row, (best,) in enumerate(found):
-            expected = plain_beam(model, source[row : row + 1], mask[row : row + 1], size, alpha, 25)
-            assert best.tokens == expected[0][1]
-            assert best.score == pytest.approx(expected[0][0], abs=1e-4)
+        found = search(model, source, mask, Beam(size=size, length_penalty=alpha, max_length=25), count=size)
+        for row, hypotheses in enumerate(found):
+            expected = plain_beam(model, source[row : row + 1], mask[row : row + 1], size, alpha, 25)[:size]
+            assert [h.tokens for h in hypotheses] == [tokens for _, tokens in expected]
+            assert [h.score for h in hypotheses] == pytest.approx([score for score, _ in expected], abs=1e-4)
 
 
 def test_vocabulary_wider_than_a_block_is_searched_whole(tables: SimpleNamespace) -> None:
-    for size in (63, 64, 65, 127, 200):
+    for size in (63, 64, 65, 127):
         model = tables.model(size, size=size, end_bias=4.0)
         source, mask = tables.sources([4, 2], size, 0)
         found = search(model, source, mask, Beam(size=2 * size, length_penalty=0.0, max_length=2), count=5)
@@ -190,9 +190,9 @@ def test_no_sentence_gives_no_hypothesis(tables: SimpleNamespace) -> None:
 
 def test_wider_beams_find_better_scores_on_average(tables: SimpleNamespace) -> None:
     means = []
-    for size in (1, 2, 4, 8, 16):
+    for size in (1, 2, 4, 8):
         scores = []
-        for seed in range(6):
+        for seed in range(4):
             model = tables.model(seed, size=30, end_bias=1.0, temperature=0.7)
             source, mask = tables.sources([3 + i % 7 for i in range(25)], 30, seed)
             scores += [h[0].score for h in search(model, source, mask, Beam(size=size, length_penalty=0.6))]

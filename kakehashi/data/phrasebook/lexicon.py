@@ -297,13 +297,10 @@ SELL = Verb("sell", "sold", japanese.godan("売", "らりる", "って"), "verka
 FIND = Verb("find", "found", japanese.ichidan("見つけ"), "finden", "gefunden")
 LOSE = Verb("lose", "lost", japanese.godan("なく", "さしす", "して"), "verlieren", "verloren")
 SEE = Verb("see", "saw", japanese.ichidan("見"), "sehen", "gesehen")
-EAT = Verb("eat", "ate", japanese.ichidan("食べ"), "essen", "gegessen")
 READ = Verb("read", "read", japanese.godan("読", "まみむ", "んで"), "lesen", "gelesen")
-WRITE = Verb("write", "wrote", japanese.godan("書", "かきく", "いて"), "schreiben", "geschrieben")
 SEND = Verb("send", "sent", japanese.godan("送", "らりる", "って"), "schicken", "geschickt")
 BORROW = Verb("borrow", "borrowed", japanese.ichidan("借り"), "ausleihen", "ausgeliehen")
 PICK_UP = Verb("pick up", "picked up", japanese.godan("受け取", "らりる", "って"), "abholen", "abgeholt")
-ORDER = Verb("order", "ordered", japanese.suru("注文"), "bestellen", "bestellt")
 WASH = Verb("wash", "washed", japanese.godan("洗", "わいう", "って"), "waschen", "gewaschen")
 REPAIR = Verb("repair", "repaired", japanese.suru("修理"), "reparieren", "repariert")
 

@@ -218,7 +218,7 @@ _COMPARABLE = (*lexicon.CLOTHES, *lexicon.FURNITURE)
 _EARLIER, _LATER, _EVERYONE = calendar.EARLIER, calendar.LATER, lexicon.EVERYONE
 
 CONSTRUCTIONS: tuple[Construction, ...] = (
-    construction(past, _EARLIER, _EVERYONE, (lexicon.BUY,), NUMBERS, LOOKS, lexicon.GOODS, lexicon.SHOPS),
+    construction(past, _EARLIER, _EVERYONE, (lexicon.BUY,), NUMBERS, LOOKS, _COMPARABLE, lexicon.SHOPS[::2]),
     construction(past, _EARLIER, _EVERYONE, (lexicon.BUY,), NUMBERS, FRESH, lexicon.FOOD, lexicon.SHOPS),
     construction(past, _EARLIER, _EVERYONE, (lexicon.LOSE, lexicon.FIND), (1, 2), LOOKS, _LOST, lexicon.OUTDOORS),
     construction(past, _EARLIER, _EVERYONE, (lexicon.SEE,), FEW, ANIMAL_LOOKS, lexicon.ANIMALS, lexicon.OUTDOORS[-2:]),

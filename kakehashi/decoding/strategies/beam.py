@@ -33,7 +33,7 @@ class BeamStrategy:
         """2 * size candidates: at most `size` of them are ends, one a live hypothesis, so `size` can go on."""
         sentences, fanout = totals_BF.shape
         offsets_R = totals_BF.reshape(-1) - normalizers_R
-        totals_BC, row_BC, tokens_BC = _best(logits_RV, offsets_R, sentences, self.size)
+        totals_BC, row_BC, tokens_BC = _best(logits_RV, offsets_R, sentences, 2 * self.size)
         log_probabilities_BC = logits_RV[row_BC, tokens_BC] - normalizers_R[row_BC]
         return Candidates(row_BC % fanout, tokens_BC, log_probabilities_BC, totals_BC)
 
