@@ -4,6 +4,8 @@ Exit codes: 0 done; 2 the user's mistake, with one clear message; 1 a fault of o
 An argument `key=value` whose left side is a path of the configuration is an override.
 """
 
+import errno
+import io
 import json
 import os
 import re
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from kakehashi.translator import Translator
 
 WINDOW = 2000  # lines read at a time where nobody waits for each answer
+ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)  # what the user can mend, and we cannot
 
 app = typer.Typer(
     name="kakehashi",
@@ -44,20 +47,31 @@ ModelArgument = Annotated[Path, typer.Argument(help="A model directory, as runs/
 
 def main() -> None:
     """Runs a command; turns mistakes of the user into a message and exit code 2."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # when nobody reads our output any more (`| head`), end silently
+    for stream, undecodable in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):  # UTF-8 whatever the locale says: text goes in so, and comes out so
+            stream.reconfigure(encoding="utf-8", errors=undecodable)
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except UserError as error:
-        errors.print(f"[bold red]Error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except BrokenPipeError:  # the reader of our output went away (`| head`): no fault of anyone
-        sys.stderr.close()
-        sys.exit(128 + signal.SIGPIPE)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        _fail(str(error))
+    except OSError as error:
+        if error.errno not in ENVIRONMENT:
+            raise
+        _fail(f"cannot use {error.filename or 'the output'}: {error.strerror}")
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+def _fail(message: str) -> None:
+    errors.print("Error:", style="bold red", end=" ")
+    errors.print(message, markup=False, highlight=False, soft_wrap=True)
+    try:
+        sys.stdout.flush()
+    except OSError:  # its disk is full: what was not written is lost, and must not be tried again on leaving
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it is open as long as the process
+    sys.exit(2)
 
 
 def _example(*lines: str) -> str:
@@ -95,6 +109,8 @@ def train(
             "give a recipe (kakehashi train CONFIG), or two texts (kakehashi train --source FILE --target FILE)"
         )
     if path is not None:
+        if target or from_ or to:
+            raise UserError("--target, --from and --to go with --source; a recipe says them as task.target and so on")
         directory = run or Path("runs") / path.stem
         recipe = load_recipe(path, settings)
     else:
@@ -122,9 +138,13 @@ def _stopped_runs_can_go_on(directory: Path) -> Generator[None]:
 
     try:
         yield
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt) as error:
+        saved = "Stopped, all is saved" if isinstance(error, Interrupted) else "Stopped"
         errors.print(
-            f"Stopped, all is saved. To go on: add --resume to the same command (run={directory}).", highlight=False
+            f"{saved}. To go on: add --resume to the same command (run={directory}).",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
         sys.exit(128 + signal.SIGINT)
 
@@ -132,12 +152,15 @@ def _stopped_runs_can_go_on(directory: Path) -> Generator[None]:
 def _print_scores(scores: dict[str, list["Score"]], title: str = "test set") -> None:
     from rich.table import Table
 
-    table = Table(title, "metric", "score", "95 % interval", "signature")
+    table = Table(title, "metric", "score", "95 % interval")
+    table.columns[0].overflow = "fold"
     for name, found in scores.items():
         for each in found:
             interval = f"{each.low:.1f} to {each.high:.1f}" if each.low is not None else ""
-            table.add_row(name, each.name, f"{each.value:.2f}", interval, each.signature)
+            table.add_row(name, each.name, f"{each.value:.2f}", interval)
     Console().print(table)
+    for line in dict.fromkeys(f"{each.name}: {each.signature}" for found in scores.values() for each in found):
+        print(line)
 
 
 @app.command(
@@ -169,7 +192,8 @@ def translate(
     for lines in _windows(files[0] if files else "-"):
         for found in translator.stream(lines, count=alternatives):
             if found.note:
-                errors.print(f"Note: {found.source[:60]!r}: {found.note}", style="yellow", markup=False)
+                note = f"Note: {found.source[:60]!r}: {found.note}"
+                errors.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
             for each in (found, *found.alternatives):
                 print(_rendered(each, scores, jsonl))
         sys.stdout.flush()
@@ -183,10 +207,12 @@ def _with_decoding(translator: "Translator", settings: Sequence[str], alternativ
     strangers = [setting for setting in settings if not re.match(r"decoding[.=]", setting)]
     if strangers:
         raise UserError(f"{strangers[0]}: only decoding can be changed here, as in decoding.size=10")
-    size = translator.config.decoding.build().size
-    if alternatives > size and not any(setting.startswith("decoding") for setting in settings):
-        settings = ["decoding=beam", f"decoding.size={alternatives}"]
-    config = resolve(translator.config.model_dump(), ModelDirectory, settings)
+    tree = translator.config.model_dump()
+    config = resolve(tree, ModelDirectory, settings)
+    if alternatives > config.decoding.build().size:
+        if any(re.match(r"decoding(\.kind|\.size)?=", setting) for setting in settings):
+            raise UserError(f"--alternatives {alternatives} needs a beam as wide: decoding.size={alternatives}")
+        config = resolve(tree, ModelDirectory, [*settings, "decoding.kind=beam", f"decoding.size={alternatives}"])
     return replace(translator, config=config)
 
 
@@ -209,8 +235,11 @@ def _windows(name: str) -> Iterator[list[str]]:
 
 
 def _decoded(line: bytes, number: int) -> str:
+    from kakehashi.data.corpus import BYTE_ORDER_MARK
+
     try:
-        return line.decode("utf-8").removesuffix("\r")
+        text = line.decode("utf-8").removesuffix("\r")
+        return text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text
     except UnicodeDecodeError as error:
         raise UserError(
             f"standard input, line {number}: byte {error.start + 1} is not UTF-8; convert it with iconv"
@@ -257,22 +286,22 @@ def evaluate(
 
     if reference is None:
         raise UserError("--reference FILE is needed: the right translations")
-    systems = {str(path): list(read_lines(path)) for path in hypothesis or []}
-    if model is not None:
-        if source is None:
-            raise UserError("--source FILE is needed: the text for the model to translate")
+    references = list(read_lines(reference))
+    systems = {str(path): _as_many(path, references, reference) for path in hypothesis or []}
+    if (model is None) != (source is None):
+        raise UserError("a model translates a --source FILE: give both, or neither")
+    if model is not None and source is not None:
         from kakehashi.translator import Translator
 
         translator = Translator.load(model)
         language = language or translator.config.target
-        lines = list(read_lines(source))
+        lines = _as_many(source, references, reference)
         with errors.status(f"Translating {len(lines):,} lines ..."):
             systems[str(model)] = translator.translate(lines)
     if not systems or len(systems) > 2:
         raise UserError("give a model with --source, or --hypothesis FILE once or twice (at most two systems)")
     if language is None:
         raise UserError("--language is needed, as in --language de: it decides how words are counted")
-    references = list(read_lines(reference))
     scores = {name: score(texts, references, language, metric, confidence=True) for name, texts in systems.items()}
     outputs = list(systems.values())
     compared = compare(outputs[0], outputs[1], references, language, metric) if len(outputs) == 2 else []
@@ -295,6 +324,18 @@ def evaluate(
         )
 
 
+def _as_many(path: Path, references: Sequence[str], reference: Path) -> list[str]:
+    """A file's lines, which must be as many as the references."""
+    from kakehashi.data.corpus import read_lines
+
+    lines = list(read_lines(path))
+    if len(lines) != len(references):
+        raise UserError(
+            f"{path} has {len(lines):,} lines and {reference} has {len(references):,}: line n is scored on n"
+        )
+    return lines
+
+
 @app.command(
     epilog=_example("kakehashi check train.en train.de", "kakehashi check train.en.gz train.de.gz --output clean")
 )
@@ -305,10 +346,11 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False,
 ) -> None:
     """Say what is wrong with a corpus, and write the clean one."""
+    from kakehashi.config import resolve
     from kakehashi.data import check as checking
     from kakehashi.data.corpus import Corpus, brace_path
 
-    corpora = [Corpus(files=brace_path(source, target) if target else str(source))]
+    corpora = [resolve({"files": brace_path(source, target) if target else str(source)}, Corpus)]
     report = checking.clean(corpora, output) if output else checking.check(corpora)
     print(json.dumps(report.as_dict(), ensure_ascii=False, indent=2) if as_json else "\n".join(report.lines()))
 

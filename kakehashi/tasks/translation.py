@@ -94,11 +94,11 @@ class TranslationTask:
         return Sums(loss, likelihood, int(real.sum()))
 
     @torch.inference_mode()
-    def evaluate(self, model: Translating) -> dict[str, float]:
+    def evaluate(self, model: Translating, device: torch.device) -> dict[str, float]:
         """On the development set: `loss` (-log p a token, without smoothing), `bleu` and `chrf` of greedy output."""
         likelihood, tokens = 0.0, 0
         texts = [""] * len(self.valid)
-        for batch in self._valid_batches():
+        for batch in (each.to(device) for each in self._valid_batches()):
             sums = self.loss(model, batch)
             likelihood, tokens = likelihood + sums.likelihood.item(), tokens + sums.tokens
             for i, found in zip(batch.indices, search(model, batch.source, batch.source_mask, Greedy()), strict=True):

@@ -9,13 +9,15 @@ Notable:
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from kakehashi.data.batching import Batch, Indices
@@ -24,7 +26,7 @@ from kakehashi.models.protocol import Translating
 from kakehashi.tasks.translation import TranslationTask
 from kakehashi.training import checkpoint
 from kakehashi.training.optimizers import MasterWeights
-from kakehashi.training.recipe import Recipe
+from kakehashi.training.recipe import BatchBudget, Recipe
 from kakehashi.training.report import Report
 from kakehashi.translator import ModelDirectory, Translator
 
@@ -89,8 +91,13 @@ class Trainer:
         self._stopping = True
 
     def resume(self, path: Path) -> None:
-        """Takes up the run where a checkpoint left it."""
+        """Takes up the run where a checkpoint left it. Raises UserError when the training data have changed."""
         tensors, state = checkpoint.load(path)
+        if state["data"] != self.task.shards.path.stem:
+            raise UserError(
+                f"the text of task.train, or how it is prepared, has changed since {path} was written: put the old "
+                "text back, or start a new run in another run=DIR"
+            )
         groups: dict[str, dict[str, torch.Tensor]] = {"optimizer": {}, "average": {}, "random": {}}
         for name, tensor in tensors.items():
             group, _, rest = name.partition("/")
@@ -105,7 +112,8 @@ class Trainer:
         training, progress = self.recipe.training, self.progress
         for indices in self._steps():
             started = time.perf_counter()
-            self._take_step(indices)  # (1) forward, backward, update
+            with _memory_watched(training.batch):
+                self._take_step(indices)  # (1) forward, backward, update
             progress.seconds += time.perf_counter() - started
             if progress.step % LOG_EVERY == 0:
                 self._log()  # (2) tell
@@ -142,16 +150,7 @@ class Trainer:
         pieces = [piece for piece in np.array_split(indices, training.batch.accumulate) if len(piece)]
         batches = [self._batch(piece) for piece in pieces]
         tokens = sum(batch.target_tokens for batch in batches)
-        try:
-            likelihood = sum(self._backward(batch, tokens) for batch in batches)
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            raise UserError(
-                f"out of memory in a step of {training.batch.tokens} tokens in {training.batch.accumulate} piece(s): "
-                f"set training.batch.accumulate={2 * training.batch.accumulate} (same result, half the memory), "
-                "or lower training.batch.tokens or task.max_tokens"
-            ) from error
+        likelihood = sum(self._backward(batch, tokens) for batch in batches)
         norm = self.masters.clip(training.clip)
         if self._alarming(norm):
             self.masters.zero_grad()
@@ -218,24 +217,30 @@ class Trainer:
         weights = self.averager.weights()
         for name, parameter in self.judged.named_parameters():
             parameter.copy_(weights[name])
-        metrics = self.task.evaluate(cast(Translating, self.judged))
+        metrics = self.task.evaluate(cast(Translating, self.judged), self.device)
         self.report.validation(progress.step, metrics)
-        translator = self.translator()
         if validation.better(metrics[validation.metric], progress.best):
-            progress.best, progress.best_step, progress.looks_without_better = (
-                metrics[validation.metric],
-                progress.step,
-                0,
-            )
-            translator.save(self.directory / "model")
+            progress.best, progress.best_step = metrics[validation.metric], progress.step
+            progress.looks_without_better = 0
+            self._keep("model")
         else:
             progress.looks_without_better += 1
-        translator.save(self.directory / "last")
+        self._keep("last")
         if validation.patience and progress.looks_without_better >= validation.patience:
             progress.early = True
             self.report.note(
                 f"stopped early: no better {validation.metric} since step {progress.best_step}", progress.step
             )
+
+    def _keep(self, name: str) -> None:
+        """The judged weights as a model directory."""
+        path = self.directory / name
+        try:
+            self.translator().save(path)
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{path} cannot be written: {error}. The earlier checkpoints are whole: make room, then --resume"
+            ) from error
 
     def translator(self) -> Translator:
         """The judged weights as a translator."""
@@ -255,10 +260,27 @@ class Trainer:
             **{f"average/{k}": v for k, v in self.averager.state_tensors().items()},
             **{f"random/{k}": v for k, v in checkpoint.random_state().items()},
         }
-        checkpoint.save(
-            self.directory / "checkpoints", self.progress.step, tensors, {"progress": asdict(self.progress)}
-        )
+        state: dict[str, checkpoint.JSON] = {
+            "progress": asdict(self.progress),
+            "data": self.task.shards.path.stem,  # a hash of the text and of all that was done to it
+        }
+        checkpoint.save(self.directory / "checkpoints", self.progress.step, tensors, state)
         checkpoint.prune(self.directory / "checkpoints", self.recipe.training.keep)
+
+
+@contextmanager
+def _memory_watched(batch: BatchBudget) -> Generator[None]:
+    """Says which setting to lower when memory runs out."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"out of memory in a step of {batch.tokens} tokens in {batch.accumulate} piece(s): "
+            f"set training.batch.accumulate={2 * batch.accumulate} (the same gradient, half the memory) and go on with "
+            "--resume; or start anew with less in training.batch.tokens or task.max_tokens"
+        ) from error
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:

@@ -1,5 +1,6 @@
 """The recipe: the root of a run's configuration."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ from kakehashi.config import Config, load
 from kakehashi.decoding import Beam, Decoding
 from kakehashi.models import ModelConfig
 from kakehashi.tasks import TaskConfig
-from kakehashi.training.averaging import Averaging, LastCheckpoints
+from kakehashi.training.averaging import Averaging, ExponentialMovingAverage
 from kakehashi.training.optimizers import AdamW, Optimizer
 from kakehashi.training.schedules import InverseSqrt, Schedule
 
@@ -38,7 +39,10 @@ class Validation(Config):
     patience: NonNegativeInt = 0
 
     def better(self, new: float, best: float | None) -> bool:
-        return best is None or (new < best if self.metric == "loss" else new > best)
+        """Whether a look is the best so far; a score that is not a number is beaten by any that is."""
+        if best is None or math.isnan(best):
+            return True
+        return new < best if self.metric == "loss" else new > best
 
 
 class Alarm(Config):
@@ -61,7 +65,7 @@ class Training(Config):
     schedule: Schedule = InverseSqrt()
     clip: PositiveFloat = 1.0
     precision: Literal["bf16", "fp32"] = "bf16"
-    averaging: Averaging = LastCheckpoints()
+    averaging: Averaging = ExponentialMovingAverage(decay=0.998)
     validation: Validation = Validation()
     alarm: Alarm = Alarm()
     keep: PositiveInt = 2

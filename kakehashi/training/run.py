@@ -9,28 +9,35 @@ An existing run is never overwritten: it is resumed, or another directory is cho
 
 import fcntl
 import os
+import shutil
 import signal
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import torch
 from rich.console import Console
 
 from kakehashi.config import ConfigError, dump
 from kakehashi.data.check import overlap
 from kakehashi.data.corpus import write_lines
 from kakehashi.errors import UserError
-from kakehashi.evaluation.metrics import Score
+from kakehashi.evaluation.metrics import Score, build_metric, default_metrics
+from kakehashi.models.protocol import Vocabulary
 from kakehashi.tasks.translation import TranslationTask, pairs_of
 from kakehashi.training import checkpoint
+from kakehashi.training.defaults import ORIGIN
 from kakehashi.training.finish import finish
 from kakehashi.training.loop import Trainer
 from kakehashi.training.recipe import Recipe, load_recipe
 from kakehashi.training.report import Report, learning_curve
 
 RECIPE = "recipe.yaml"
+SUBWORDS = "subwords"
+LOCK = ".kakehashi-lock"
+FREE = ("training.steps", "training.batch.accumulate", "training.keep")  # settings that may change on resuming
 
 
 @dataclass(frozen=True)
@@ -50,15 +57,15 @@ def train(
     Raises UserError for what the user can mend, and loop.Interrupted after SIGINT or SIGTERM, when all is saved.
     """
     console = console or Console(stderr=True)
+    _check_possible(recipe)
     with _claimed(directory):
-        _check_or_write_recipe(recipe, directory, resume)
-        newest = checkpoint.latest(directory / "checkpoints")
         console.print("Preparing the data ...", style="dim")
-        task = recipe.task.build(directory, cache or _default_cache())
+        task, notes = _prepare(recipe, directory, resume, cache or _default_cache())
+        newest = checkpoint.latest(directory / "checkpoints")
         start = checkpoint.step_of(newest) if newest else 0
         with Report(directory, recipe.training.steps, start, console, recipe.training.validation.metric) as report:
             trainer = Trainer(recipe, task, directory, report)
-            _introduce(recipe, task, trainer, report)
+            _introduce(task, trainer, report, notes)
             if newest:
                 trainer.resume(newest)
             with _interruptible(trainer):
@@ -67,25 +74,62 @@ def train(
         return Outcome(directory, finish(recipe, task, directory, progress, trainer.parameters(), console))
 
 
-def _introduce(recipe: Recipe, task: TranslationTask, trainer: Trainer, report: Report) -> None:
+def _check_possible(recipe: Recipe) -> None:
+    """What no part of the recipe can know of itself. Raises UserError, before anything is written."""
+    for metric in default_metrics(recipe.task.target):
+        build_metric(metric, recipe.task.target)
+    vocabulary = Vocabulary(1000)
+    try:
+        with torch.device("meta"):  # shapes without memory
+            recipe.model.build(vocabulary, vocabulary)
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from error
+
+
+def _prepare(recipe: Recipe, directory: Path, resume: bool, cache: Path) -> tuple[TranslationTask, list[str]]:
+    """The task, and what is to be said of its data.
+
+    A new run that a mistake ends here leaves nothing behind, so that the mended recipe can start in its place.
+    """
+    new = _check_or_write_recipe(recipe, directory, resume)
+    try:
+        task = recipe.task.build(directory, cache)
+        task.sampler(recipe.training.batch.tokens, recipe.training.seed)  # does the longest pair fit?
+        return task, _overlaps(recipe)
+    except UserError:
+        if new:
+            (directory / RECIPE).unlink()
+            shutil.rmtree(directory / SUBWORDS, ignore_errors=True)
+        raise
+
+
+def _overlaps(recipe: Recipe) -> list[str]:
+    """Where lines of other sets occur in training."""
+    sets = {"the development set": recipe.task.valid, **recipe.task.test}
+    found = {name: overlap(pairs_of(recipe.task.train), pairs_of(corpora)) for name, corpora in sets.items()}
+    return [f"{name}: {line}" for name, overlaps in found.items() for line in overlaps.lines()]
+
+
+def _introduce(task: TranslationTask, trainer: Trainer, report: Report, notes: list[str]) -> None:
     """What the user should know before the first step."""
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in task.shards.dropped.items() if count)
     report.note(f"{len(task.shards):,} training pairs" + (f" (dropped: {dropped})" if dropped else ""))
     sides = {task.segmenters.source.size, task.segmenters.target.size}
     report.note(f"{' and '.join(f'{size:,}' for size in sides)} subwords, {trainer.parameters() / 1e6:.1f}M parameters")
-    train = recipe.task.train
-    for name, corpora in {"the development set": recipe.task.valid, **recipe.task.test}.items():
-        found = overlap(pairs_of(train), pairs_of(corpora))
-        for line in found.lines():
-            report.note(f"{name}: {line}")
+    for note in notes:
+        report.note(note)
 
 
 @contextmanager
 def _claimed(directory: Path) -> Generator[None]:
-    """Holds the run against a second process. The lock dies with its process, so that a crash leaves none."""
+    """Holds the run against a second process. The lock dies with its process, so that a crash leaves none.
+
+    Where no run comes to be, the lock goes, and so do the directories that were made for it.
+    """
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / ".lock").open("w")
+        lock = (directory / LOCK).open("w")
     except OSError as error:
         raise UserError(f"{directory} cannot be used for a run: {error.strerror}") from error
     with lock:
@@ -93,31 +137,48 @@ def _claimed(directory: Path) -> Generator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{directory} is being trained by another process: wait, or choose run=DIR") from None
-        yield
+        try:
+            yield
+        finally:
+            if not (directory / RECIPE).exists():
+                (directory / LOCK).unlink()
+                with suppress(OSError):  # not empty
+                    for path in made:
+                        path.rmdir()
 
 
-def _check_or_write_recipe(recipe: Recipe, directory: Path, resume: bool) -> None:
-    """A new directory gets the recipe; an existing run must be asked for, and be of the same recipe."""
+def _check_or_write_recipe(recipe: Recipe, directory: Path, resume: bool) -> bool:
+    """A new directory gets the recipe; an existing run must be asked for, and be of the same recipe. Whether it is new.
+
+    A resumed run gets the recipe too, for the settings that may change.
+    """
     path = directory / RECIPE
     if not path.exists():
-        others = [entry.name for entry in directory.iterdir() if entry.name != ".lock"]
+        own = {"data"} if (directory / "data" / ORIGIN).exists() else set[str]()  # that training without YAML split
+        others = sorted(e.name for e in directory.iterdir() if not e.name.startswith(".") and e.name not in own)
         if others:
             raise UserError(f"{directory} is no run and not empty ({others[0]}): choose another run=DIR")
-        write_lines(path, dump(recipe).splitlines())
-        return
+        _write_recipe(recipe, path)
+        return True
     if not resume:
         raise UserError(f"{directory} holds a run already: add --resume to go on with it, or choose another run=DIR")
     changes = _changes(load_recipe(path).model_dump(), recipe.model_dump())
     if changes:
         raise ConfigError(f"{directory} was started with other settings:\n  " + "\n  ".join(changes))
+    _write_recipe(recipe, path)
+    return False
+
+
+def _write_recipe(recipe: Recipe, path: Path) -> None:
+    write_lines(path, dump(recipe).rstrip("\n").split("\n"))
 
 
 def _changes(old: object, new: object, path: str = "") -> list[str]:
-    """Where two trees differ, a line each; how long a run is may change."""
+    """Where two trees differ, a line each, but for what may."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(key for key in new if key not in old)]
         return [line for key in keys for line in _changes(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]
-    if old == new or path == "training.steps":
+    if old == new or path in FREE:
         return []
     return [f"{path}: {old} then, {new} now"]
 

@@ -159,9 +159,7 @@ class Content(Every):
 
 
 class Valued(Every):
-    def values(
-        self, context: dict[str, Tensor], weights_BHQK: Tensor, rows: slice, columns: slice
-    ) -> Tensor | float:
+    def values(self, context: dict[str, Tensor], weights_BHQK: Tensor, rows: slice, columns: slice) -> Tensor | float:
         table = self.directions[self.distance(context, rows, columns) + 40]
         return torch.einsum("bhqk,bqkc->bhqc", weights_BHQK, table.expand(len(weights_BHQK), -1, -1, -1))
 
