@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from kakehashi.config import Config, load
@@ -29,8 +30,9 @@ STACKS = ("encoder", "decoder")  # all other parameters are tables: embeddings a
 
 
 class Preset(Config):
-    """What a preset may say: a recipe without its task."""
+    """What a preset may say: a recipe of whose task only a part is known."""
 
+    task: dict[str, Any] = Field(default_factory=dict)
     model: ModelConfig
     training: Training = Training()
     decoding: Decoding = Beam()

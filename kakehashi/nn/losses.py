@@ -40,7 +40,9 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *upstream: Tensor
+    ) -> tuple[Tensor | None, ...]:
         scale = upstream[0]
         gradients = [None if g is None else g * scale.to(g.dtype) for g in ctx.saved_tensors]
         return *gradients, None, None

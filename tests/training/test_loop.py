@@ -247,7 +247,7 @@ def judge(
     judged: list[dict[str, Tensor]] = []
     scores = iter(values)
 
-    def evaluate(model: torch.nn.Module) -> dict[str, float]:
+    def evaluate(model: torch.nn.Module, device: torch.device) -> dict[str, float]:
         judged.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return {"loss": 1.0, "bleu": 1.0, "chrf": 1.0} | {metric: next(scores)}
 
