@@ -43,7 +43,7 @@ lint: $(installed)  ## format and lint, changing nothing
 	$(bin)/ruff check
 
 types: $(installed)  ## types, strict on the public API
-	$(bin)/basedpyright
+	$(bin)/basedpyright --pythonpath $(bin)/python
 
 format: $(installed)  ## put the code into the house style
 	$(bin)/ruff format

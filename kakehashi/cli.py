@@ -383,6 +383,7 @@ def demo(
     pair: Annotated[str, typer.Option(help="en-ja or en-de.")] = "en-ja",
 ) -> None:
     """Train, score and use a translator on the built-in corpus, in minutes, without network."""
+    from kakehashi.data.corpus import read_lines
     from kakehashi.training.defaults import demo_recipe
     from kakehashi.training.run import train as run_training
     from kakehashi.translator import Translator
@@ -393,7 +394,7 @@ def demo(
     with _stopped_runs_can_go_on(directory):
         outcome = run_training(recipe, directory, resume=True)
     _print_scores(outcome.scores)
-    sentences = ["Is the train to Berlin on platform three?"]
-    for text, translation in zip(sentences, Translator.load(directory / "model").translate(sentences), strict=True):
+    texts = list(islice(read_lines(directory / "data" / "test.en"), 3))  # none of them was seen in training
+    for text, translation in zip(texts, Translator.load(directory / "model").translate(texts), strict=True):
         print(f"{text}\n  {translation}")
-    print(f"\nNow you:  echo '{sentences[0]}' | kakehashi translate {directory / 'model'}")
+    print(f"\nNow you:  echo '{texts[0]}' | kakehashi translate {directory / 'model'}")

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kakehashi.data.corpus import Corpus, Pair, line_writer, read_pairs
+from kakehashi.data.subwords import WORD
 from kakehashi.errors import UserError
 
 LEAST = 100  # different pairs; fewer teach a model nothing that it could say of another sentence
@@ -30,8 +31,6 @@ SHARE = 20  # the development set is 1 / SHARE of less text
 MOST_LOST = 0.2  # of all pairs; a corpus that repeats itself so much needs a development set of its own
 LONGEST = 500  # characters of a side; longer pairs would take most of the time of each validation
 
-# As subwords counts them: a word, a sign, or two characters of a script that puts no spaces between words.
-_WORD = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{1,2}|[^\W\d_]+|\S")
 
 DROP, TRAIN, VALID = 0, 1, 2
 
@@ -132,7 +131,7 @@ def _read(corpus: Corpus) -> _Lines:
         target.append(_digest(pair.target))
         kinds.append(_kind(pair))
         if kinds[-1] != _EMPTY:
-            words += len(_WORD.findall(pair.source)) + len(_WORD.findall(pair.target))
+            words += len(WORD.findall(pair.source)) + len(WORD.findall(pair.target))
     kind = np.frombuffer(bytes(kinds), dtype=np.uint8)
     lines = _Lines(np.array(source, dtype=np.uint64), np.array(target, dtype=np.uint64), kind, words // 2)
     full = kind != _EMPTY

@@ -41,7 +41,7 @@ _UNESCAPED = {written: character for character, written in _ESCAPED.items()}
 _TO_ESCAPE = re.compile(f"[▁{_ESCAPE}\ud800-\udfff]")
 _TO_UNESCAPE = re.compile(f"{_ESCAPE}[01]")
 # A word; for scripts without spaces (Thai, Lao, Burmese, Khmer, kana, Han) two characters, about a word's length.
-_WORD = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{1,2}|[^\W\d_]+|\S")
+WORD = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{1,2}|[^\W\d_]+|\S")
 
 _sampling = threading.Lock()  # SentencePiece has one random generator for the whole process
 
@@ -215,7 +215,7 @@ class Text:
         for sample in samples:
             before = words.total()
             for line in sample.lines:
-                words.update(_WORD.findall(line))
+                words.update(WORD.findall(line))
                 characters.update(line)
             running += (words.total() - before) * sample.seen // max(1, len(sample.lines))
         # One model's lines: the sides take turns, so that a cut to LINES would leave as much of each.

@@ -38,7 +38,9 @@ from kakehashi.training.recipe import PRESETS, Recipe, Training
 SEED = 1
 LOOKS = 20  # at the development set, in a whole run
 PATIENCE = 5
-FEW = 200  # pairs of a development set on which BLEU jumps about, or stays at zero; chrF counts characters
+# Pairs of a development set on which BLEU jumps about and the loss turns too early: on 600 pairs of Multi30k the loss
+# was best after 45 passes, while chrF, which counts characters, rose from 26 to 32 until the end, after 95.
+FEW = 200
 MOST_STEPS = 100_000
 TOKENS_A_WORD = 1.3  # subwords, measured with automatic sizes: 1.1 (Tatoeba English-Japanese) to 1.6 (WMT news)
 PADDING = 1.1  # and batches that are not full
