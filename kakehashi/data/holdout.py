@@ -8,7 +8,6 @@ Notable:
 - the same text and seed give the same split.
 """
 
-import re
 import unicodedata
 from array import array
 from collections.abc import Callable
