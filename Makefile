@@ -1,5 +1,5 @@
 # `make demo` and `make test` need Python 3.11 or newer, pip and make: the rest they fetch themselves, into $(VENV).
-# Without a GPU, torch's small CPU build saves gigabytes: README.md says which TORCH_INDEX has it.
+# Without a GPU, torch's small CPU build saves gigabytes: set TORCH_INDEX to the index of it that torch's website names.
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -8,7 +8,6 @@ and a translation that hits its length limit says so, both in `Translation.note`
 """
 
 import json
-import os
 import re
 import secrets
 import shutil
@@ -26,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kakehashi.config import Config, dump, load, merge, resolve
+from kakehashi.data.corpus import sync
 from kakehashi.data.subwords import SegmenterPair, Subwords, load_pair, save_pair
 from kakehashi.decoding import Beam, Decoding, Hypothesis, search
 from kakehashi.errors import UserError
@@ -332,7 +332,7 @@ def _save(translator: Translator, directory: Path) -> None:
         except OSError:
             old.rename(directory)
             raise
-        _sync(directory.parent)
+        sync(directory.parent)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
@@ -351,12 +351,4 @@ def _write(translator: Translator, directory: Path) -> None:
         text = json.dumps(translator.card, ensure_ascii=False, indent=2) + "\n"
         (directory / "card.json").write_text(text, "utf-8")
     for path in (*directory.iterdir(), directory):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path)

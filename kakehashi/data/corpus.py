@@ -199,7 +199,7 @@ def line_writer(path: Path) -> Generator[Callable[[str], None]]:
             except BaseException:
                 temporary.unlink()
                 raise
-        _sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error}") from error
 
@@ -231,9 +231,9 @@ def _compressed(path: Path, file: IO[bytes]) -> AbstractContextManager[IO[bytes]
             return nullcontext(file)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in this folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """A file or a folder to the disk itself: only then does a rename that names it survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -23,6 +23,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from kakehashi.data.corpus import sync
 from kakehashi.errors import UserError
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
@@ -57,10 +58,10 @@ def save(directory: Path, step: int, tensors: Mapping[str, Tensor], state: Mappi
         (temporary / STATE).write_bytes(text)
         (temporary / MANIFEST).write_bytes(_manifest(temporary))
         for name in (TENSORS, STATE, MANIFEST):
-            _flush(temporary / name)
-        _flush(temporary)
+            sync(temporary / name)
+        sync(temporary)
         final = _publish(temporary, directory / f"checkpoint-{step:08d}")
-        _flush(directory)
+        sync(directory)
     except (OSError, SafetensorError) as error:
         if not _is_disk_full(error):
             raise
@@ -221,15 +222,6 @@ def _seconds_untouched(path: Path) -> float:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """To the disk itself: a rename that survives a power cut must not name a file whose bytes did not."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_disk_full(error: OSError | SafetensorError) -> bool:
