@@ -4,10 +4,20 @@ matrices of linear layers   uniform, +-sqrt(6 / (fan in + fan out))      Glorot 
 embeddings                  normal, deviation width^-0.5                 so that scaled by sqrt(width) they are unit
 biases                      zero
 norms                       gain one, bias zero (torch's own)
+anything else               by the module's own `initialise`
 """
+
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
+
+
+@runtime_checkable
+class Initialised(Protocol):
+    """A module with parameters of its own, which it fills itself."""
+
+    def initialise(self, generator: torch.Generator | None) -> None: ...
 
 
 def initialise(model: nn.Module, generator: torch.Generator | None = None) -> None:
@@ -17,5 +27,7 @@ def initialise(model: nn.Module, generator: torch.Generator | None = None) -> No
             nn.init.xavier_uniform_(module.weight, generator=generator)
             if module.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, Initialised):
+            module.initialise(generator)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=module.embedding_dim**-0.5, generator=generator)

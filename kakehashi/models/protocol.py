@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from kakehashi.nn.mixers.protocol import Memory as Encoded
+from kakehashi.nn.mixers.protocol import Encoded
 from kakehashi.nn.state import State
 
 __all__ = ["Encoded", "Encoder", "Generator", "Output", "State", "Translating", "Vocabulary"]
@@ -29,7 +29,7 @@ class Output:
     """What a generator says of each position.
 
     hidden [R, L, D]; projection [V, D] and bias [V] take it to the vocabulary; alignment [R, L, S] when asked for;
-    losses: further scalars to add to the task's loss (balance of experts, say).
+    losses: further scalars, by part, to add to the loss a token (balance of experts, say), the encoder's among them.
     """
 
     hidden: Tensor

@@ -20,9 +20,9 @@ from kakehashi.nn.dropout import Dropout
 from kakehashi.nn.feedforward import FeedForward, ReLU
 from kakehashi.nn.mixers import CrossMixer, Mixer
 from kakehashi.nn.mixers.attention import Attention
-from kakehashi.nn.mixers.protocol import Context, Mode
+from kakehashi.nn.mixers.protocol import Context, MixerConfig
 from kakehashi.nn.norms import LayerNorm, Norm
-from kakehashi.nn.positions import Position, PositionConfig, Sinusoidal
+from kakehashi.nn.positions import Mode, Position, PositionConfig, Sinusoidal
 
 Placement = Literal["pre", "post"]
 
@@ -98,11 +98,11 @@ class LayerModule(nn.Module):
 
     def __init__(self, layer: Layer | CrossLayer, trunk: Trunk, shared: Shared, mode: Mode, name: str) -> None:
         super().__init__()
-        self.mixer = layer.mixer.build(shared.width, shared.heads, mode, f"{name}.mixer")
+        self.mixer = _mixer(layer.mixer, shared, mode, f"{name}.mixer")
         self.mixer_residual = Residual(trunk, shared)
         self.cross = self.cross_residual = None
         if isinstance(layer, CrossLayer):
-            self.cross = layer.cross.build(shared.width, shared.heads, "cross", f"{name}.cross")
+            self.cross = _mixer(layer.cross, shared, "cross", f"{name}.cross")
             self.cross_residual = Residual(trunk, shared)
         self.feedforward = layer.feedforward.build(shared.width)
         self.feedforward_residual = Residual(trunk, shared)
@@ -112,7 +112,15 @@ class LayerModule(nn.Module):
         if self.cross is not None and self.cross_residual is not None:
             cross = self.cross
             x = self.cross_residual(x, lambda y: cross(y, context))
-        return self.feedforward_residual(x, self.feedforward)
+        return self.feedforward_residual(x, lambda y: self.feedforward(y, context))
+
+
+def _mixer(config: MixerConfig, shared: Shared, mode: Mode, name: str) -> nn.Module:
+    if mode not in config.modes:
+        raise ValueError(
+            f"{name}: a mixer of kind {dict(config)['kind']} cannot be {mode}, only {' or '.join(sorted(config.modes))}"
+        )
+    return config.build(shared.width, shared.heads, mode, name)
 
 
 class StackModule(nn.Module):
@@ -127,9 +135,11 @@ class StackModule(nn.Module):
         self.layers = nn.ModuleList(
             LayerModule(layer, trunk, shared, mode, f"{name}.{i}") for i, layer in enumerate(tiled)
         )
-        first = trunk.position.build(shared.width, shared.heads)
+        if trunk.position.in_attention and not any(layer.mixer.attends for layer in tiled):
+            raise ValueError(f"{name}: positions of kind {trunk.position.kind} act in attention, and no layer has any")
+        first = trunk.position.build(shared.width, shared.heads, mode)
         count = 1 if first.shared else trunk.depth
-        more = (trunk.position.build(shared.width, shared.heads) for _ in range(count - 1))
+        more = (trunk.position.build(shared.width, shared.heads, mode) for _ in range(count - 1))
         self.positions = nn.ModuleList([first, *more])
         self.norm = trunk.norm.build(shared.width) if trunk.placement == "pre" else nn.Identity()
 

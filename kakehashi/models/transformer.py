@@ -60,12 +60,13 @@ class Transformer(nn.Module):
     def encode(self, source: Tensor, mask: Tensor) -> Encoded:
         """source [N, S] ids, mask [N, S] True where there is a token -> states [N, S, D]."""
         context = Context(positions=torch.arange(source.shape[1], device=source.device)[None], mask=mask)
-        return Encoded(self.encoder(self.source_embedding(source), context), mask)
+        states = self.encoder(self.source_embedding(source), context)
+        return Encoded(states, mask, losses=context.losses)
 
     def decode(self, tokens: Tensor, encoded: Encoded, alignment: bool = False) -> Output:
         """tokens [N, L], the first of them `begin` -> what follows each. Padding must stand behind."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
-        return self._generate(tokens, Context(positions=positions, memory=encoded), alignment)
+        return self._generate(tokens, Context(positions, memory=encoded, losses=dict(encoded.losses)), alignment)
 
     def begin(self, encoded: Encoded) -> State:
         """An empty state, one hypothesis a sentence."""

@@ -4,10 +4,11 @@ from typing import Annotated, Literal
 
 from torch import nn
 
-from kakehashi.config import Config, Family
+from kakehashi.config import Family
+from kakehashi.nn.variant import Variant
 
 
-class LayerNorm(Config):
+class LayerNorm(Variant):
     """Layer normalisation, Ba et al. 2016 (arXiv 1607.06450): (x - mean) / sqrt(variance + epsilon) * g + b."""
 
     kind: Literal["layer"] = "layer"

@@ -9,7 +9,8 @@ from typing import Annotated, Literal, Protocol
 import torch
 from torch import Tensor
 
-from kakehashi.config import Config, Family
+from kakehashi.config import Family
+from kakehashi.nn.variant import Variant
 
 
 class Pattern(Protocol):
@@ -22,7 +23,7 @@ class Pattern(Protocol):
         ...
 
 
-class Full(Config):
+class Full(Variant):
     """Everyone looks at everyone."""
 
     kind: Literal["full"] = "full"
@@ -34,7 +35,7 @@ class Full(Config):
         return slice(0, keys)
 
 
-class Causal(Config):
+class Causal(Variant):
     """No one looks ahead: key position <= query position. Decoders have it without asking."""
 
     kind: Literal["causal"] = "causal"
@@ -46,7 +47,7 @@ class Causal(Config):
         return slice(0, min(keys, last_query + 1))
 
 
-class Both(Config):
+class Both(Variant):
     """Two patterns composed with *and*."""
 
     kind: Literal["both"] = "both"

@@ -4,12 +4,20 @@ Shapes: B rows (1 when all rows have the same positions), L tokens, Q queries, K
 D width.
 """
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from kakehashi.config import Config, Family
+from kakehashi.config import Family
+from kakehashi.nn.variant import Variant
+
+Mode = Literal["bidirectional", "causal", "cross"]
+"""Where a mixer stands: over the whole sequence, over the past only, or over the encoded source."""
+
+Index = slice | Tensor
+"""Which rows (queries) or columns (keys) of the scores a block holds: a run of them, or their indices."""
 
 
 class Position(nn.Module):
@@ -23,32 +31,44 @@ class Position(nn.Module):
         return x_BLD
 
     def prepare(self, query_BQ: Tensor, key_BK: Tensor) -> dict[str, Tensor]:
-        """Called once a forward; O(queries + keys). What it returns is handed to the hooks below."""
+        """Called once a forward; O(queries + keys). What it returns is handed to the hooks below; they may add to it
+        what depends on a layer's sizes, so that it is computed once."""
         return {}
 
     def rotate(self, context: dict[str, Tensor], q_BHQC: Tensor, k_BHKC: Tensor) -> tuple[Tensor, Tensor]:
         """Called on new queries and new keys only: cached keys were rotated when they were new."""
         return q_BHQC, k_BHKC
 
-    def bias(self, context: dict[str, Tensor], q_BHQC: Tensor, rows: slice, columns: slice) -> Tensor | None:
+    def bias(self, context: dict[str, Tensor], q_BHQC: Tensor, rows: Index, columns: Index) -> Tensor | None:
         """What is added to the scores of a block, broadcastable to [B, H, Q, K], or None."""
         return None
 
-    def values(self, context: dict[str, Tensor], weights_BHQK: Tensor, rows: slice, columns: slice) -> Tensor | float:
+    def values(self, context: dict[str, Tensor], weights_BHQK: Tensor, rows: Index, columns: Index) -> Tensor | float:
         """What is added to the attention's output [B, H, Q, C] of a block, given its weights."""
         return 0.0
 
 
-class NoPosition(Config):
+class Positions(Variant):
+    """The base of a position's config. `in_attention`: it acts inside attention only, and does
+    nothing in a stack that has none, which is an error."""
+
+    in_attention: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(self, width: int, heads: int, mode: Mode) -> Position:
+        """Raises ValueError where width and heads do not go together with the options."""
+
+
+class NoPosition(Positions):
     """No positions: a bidirectional stack then sees a bag of tokens; a causal one can still learn order (NoPE)."""
 
     kind: Literal["none"] = "none"
 
-    def build(self, width: int, heads: int) -> Position:
+    def build(self, width: int, heads: int, mode: Mode) -> Position:
         return Position()
 
 
-class Sinusoidal(Config):
+class Sinusoidal(Positions):
     """Vaswani et al. 2017 (arXiv 1706.03762), section 3.5, added to the embeddings, sines and cosines interleaved:
 
     PE(pos, 2i) = sin(pos / 10000^(2i/D)), PE(pos, 2i+1) = cos(pos / 10000^(2i/D)).
@@ -56,7 +76,7 @@ class Sinusoidal(Config):
 
     kind: Literal["sinusoidal"] = "sinusoidal"
 
-    def build(self, width: int, heads: int) -> Position:
+    def build(self, width: int, heads: int, mode: Mode) -> Position:
         if width % 2:
             raise ValueError(f"sinusoidal positions need an even width, not {width}")
         return SinusoidalPosition()

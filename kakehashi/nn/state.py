@@ -18,6 +18,7 @@ class State:
 
     `lengths` [R] counts the tokens that each hypothesis has taken in; `shortest` and `longest` are its bounds, known
     without asking the device. Caches grow as needed and hold junk beyond a row's length: readers mask by position.
+    A recurrence has no cache but one state that each step replaces (`carried`, `carry`).
     """
 
     def __init__(self, sentences: int, device: torch.device) -> None:
@@ -26,6 +27,7 @@ class State:
         self.lengths = torch.zeros(sentences, dtype=torch.long, device=device)
         self.shortest = self.longest = 0
         self.fanout = 1
+        self._recurrent = False
 
     def positions(self, count: int) -> Tensor:
         """Positions of the next `count` tokens: [1, L] while all rows are equally long, else [R, L]."""
@@ -59,6 +61,15 @@ class State:
             cache[:, :, self.longest : end] = new_RHLC
         return cache[:, :, :end]
 
+    def carried(self, name: str) -> Tensor | None:
+        """What a recurrence remembers of each hypothesis, [R, ...], or None before the first token."""
+        return self.hypothesis.get(name)
+
+    def carry(self, name: str, value: Tensor) -> None:
+        """Remembers `value` [R, ...] in place of the last one. There is no way back: see `rewind`."""
+        self.hypothesis[name] = value
+        self._recurrent = True
+
     def advance(self, count: int) -> None:
         """Declares that every hypothesis has taken in `count` more tokens."""
         self.lengths = self.lengths + count
@@ -81,7 +92,12 @@ class State:
         self._choose((sentences[:, None] * self.fanout + offsets).flatten())
 
     def rewind(self, lengths: Tensor) -> None:
-        """Forgets what each hypothesis took in beyond lengths[r] [R] (rejected guesses of speculative decoding)."""
+        """Forgets what each hypothesis took in beyond lengths[r] [R] (rejected guesses of speculative decoding).
+
+        Raises ValueError where a recurrence carries a state: it cannot go back.
+        """
+        if self._recurrent:
+            raise ValueError("a recurrent model cannot take back what it has read: start again from `begin`")
         assert bool((lengths <= self.lengths).all()), "rewind goes back only"
         self.lengths = lengths.clone()
         self.shortest, self.longest = int(lengths.min()), int(lengths.max())

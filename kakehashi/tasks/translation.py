@@ -91,7 +91,10 @@ class TranslationTask:
             batch.target_output[real],
             self.config.label_smoothing,
         )
-        return Sums(loss, likelihood, int(real.sum()))
+        count = int(real.sum())
+        for further in output.losses.values():  # means over tokens, weighted by their parts
+            loss = loss + further * count
+        return Sums(loss, likelihood, count)
 
     @torch.inference_mode()
     def evaluate(self, model: Translating, device: torch.device) -> dict[str, float]:

@@ -10,8 +10,8 @@ from torch import Tensor
 from kakehashi.nn import kernels
 from kakehashi.nn.mixers import attention
 from kakehashi.nn.mixers.attention import Attention, MultiHeadAttention
-from kakehashi.nn.mixers.protocol import Context, Memory, Mode
-from kakehashi.nn.positions import Position
+from kakehashi.nn.mixers.protocol import Context, Encoded
+from kakehashi.nn.positions import Index, Mode, Position
 from kakehashi.nn.state import State
 
 WIDTH, HEADS = 12, 3
@@ -69,7 +69,7 @@ def test_it_equals_the_formula(mode: Mode, config: Attention) -> None:
     allowed = mask[:, None].expand(2, 5, -1)
     context = Context(positions=places(5), mask=mask)
     if mode == "cross":
-        context = Context(positions=places(5), memory=Memory(source, mask))
+        context = Context(positions=places(5), memory=Encoded(source, mask))
     elif mode == "causal":
         allowed, context = torch.ones(2, 5, 5).tril().bool(), Context(positions=places(5))
     torch.testing.assert_close(module(x, context), by_formula(module, x, source, allowed), atol=1e-12, rtol=0)
@@ -109,7 +109,7 @@ def test_attention_itself_has_the_scale(monkeypatch: pytest.MonkeyPatch) -> None
             for part in (module.query, module.key):
                 part.weight.copy_(torch.eye(size))
                 part.bias.zero_()
-        memory = Memory(numbers(4, 300, size, seed=3), torch.ones(4, 300, dtype=torch.bool))
+        memory = Encoded(numbers(4, 300, size, seed=3), torch.ones(4, 300, dtype=torch.bool))
         module(numbers(4, 300, size), Context(positions=places(300), memory=memory))
     assert seen == pytest.approx([1, 1], rel=0.05)
 
@@ -144,10 +144,10 @@ class Every(Position):
 
         return turn(q_BHQC), turn(k_BHKC)
 
-    def distance(self, context: dict[str, Tensor], rows: slice, columns: slice) -> Tensor:
+    def distance(self, context: dict[str, Tensor], rows: Index, columns: Index) -> Tensor:
         return context["query"][:, rows, None] - context["key"][:, None, columns]
 
-    def bias(self, context: dict[str, Tensor], q_BHQC: Tensor, rows: slice, columns: slice) -> Tensor | None:
+    def bias(self, context: dict[str, Tensor], q_BHQC: Tensor, rows: Index, columns: Index) -> Tensor | None:
         slopes = torch.arange(1.0, HEADS + 1, dtype=torch.float64)[:, None, None]
         return -0.1 * slopes * self.distance(context, rows, columns)[:, None].abs()
 
@@ -159,7 +159,7 @@ class Content(Every):
 
 
 class Valued(Every):
-    def values(self, context: dict[str, Tensor], weights_BHQK: Tensor, rows: slice, columns: slice) -> Tensor | float:
+    def values(self, context: dict[str, Tensor], weights_BHQK: Tensor, rows: Index, columns: Index) -> Tensor | float:
         table = self.directions[self.distance(context, rows, columns) + 40]
         return torch.einsum("bhqk,bqkc->bhqc", weights_BHQK, table.expand(len(weights_BHQK), -1, -1, -1))
 
@@ -232,13 +232,13 @@ def test_a_causal_block_leaves_out_the_keys_ahead(monkeypatch: pytest.MonkeyPatc
 
 def test_a_beam_shares_the_keys_of_its_sentence() -> None:
     module = build(Attention(), "cross")
-    memory = Memory(numbers(2, 5, WIDTH), torch.tensor([[True] * 5, [True] * 3 + [False] * 2]))
+    memory = Encoded(numbers(2, 5, WIDTH), torch.tensor([[True] * 5, [True] * 3 + [False] * 2]))
     x = numbers(6, 4, WIDTH, seed=4)
     state = State(2, torch.device("cpu"))
     state.repeat(3)
     context = Context(places(4), memory=memory, state=state, alignments=[])
     found = module(x, context)
-    copied = Memory(*(tensor.repeat_interleave(3, 0) for tensor in memory))
+    copied = memory.select(torch.arange(2).repeat_interleave(3))
     apart = Context(places(4), memory=copied, alignments=[])
     torch.testing.assert_close(found, module(x, apart), atol=1e-12, rtol=0)
     torch.testing.assert_close(found, module(x, Context(places(4), memory=copied)), atol=1e-12, rtol=0)

@@ -57,7 +57,7 @@ def test_their_product_depends_on_the_distance_only() -> None:
 
 
 def test_embed_adds_each_rows_own_positions() -> None:
-    position = Sinusoidal().build(8, 2)
+    position = Sinusoidal().build(8, 2, "causal")
     x = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(1))
     ragged = torch.tensor([[4, 5, 6], [0, 1, 2]])
     found = position.embed(x, ragged) - x
@@ -69,11 +69,11 @@ def test_embed_adds_each_rows_own_positions() -> None:
 
 def test_an_odd_width_is_refused() -> None:
     with pytest.raises(ValueError, match="even width, not 7"):
-        Sinusoidal().build(7, 1)
+        Sinusoidal().build(7, 1, "causal")
 
 
 def test_no_position_does_nothing() -> None:
-    position = NoPosition().build(4, 1)
+    position = NoPosition().build(4, 1, "causal")
     x = torch.randn(1, 3, 4)
     q, k = torch.randn(2, 1, 1, 3, 4)
     assert position.embed(x, torch.arange(3)[None]) is x

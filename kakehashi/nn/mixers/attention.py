@@ -5,27 +5,29 @@ V value size, D width.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from kakehashi.config import Config
 from kakehashi.nn import kernels
-from kakehashi.nn.mixers.protocol import Context, Mode
+from kakehashi.nn.mixers.protocol import Context, MixerConfig
 from kakehashi.nn.patterns import Both, Causal, Full, Pattern, PatternConfig
+from kakehashi.nn.positions import Mode
 
 _BLOCK = 1024  # queries at once: bounds the scores held in memory
 
 
-class Attention(Config):
+class Attention(MixerConfig):
     """MultiHead(Q, K, V) = Concat(head_1..head_H) W_O, head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d_k)) V W_i^V.
 
     Vaswani et al. 2017 (arXiv 1706.03762), sections 3.2.1 and 3.2.2. `key_size` (d_k) and `value_size` (d_v) of one
     head are width / heads unless given.
     """
 
+    modes: ClassVar[frozenset[Mode]] = frozenset({"bidirectional", "causal", "cross"})
+    attends: ClassVar[bool] = True
     kind: Literal["attention"] = "attention"
     key_size: PositiveInt | None = None
     value_size: PositiveInt | None = None

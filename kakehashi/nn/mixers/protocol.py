@@ -4,23 +4,34 @@ Everything that a mixer may need beside x travels in one `Context`, so that no s
 Shapes: R rows (hypotheses; sentences when training), N sentences, L tokens, S source tokens, D width.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from kakehashi.nn.positions import Position
+from kakehashi.nn.positions import Mode, Position
 from kakehashi.nn.state import State
-
-Mode = Literal["bidirectional", "causal", "cross"]
-"""Where a mixer stands: over the whole sequence, over the past only, or over the encoded source."""
+from kakehashi.nn.variant import Variant
 
 
-class Memory(NamedTuple):
-    """An encoded source: states [N, S, D]; mask [N, S], True where there is a token."""
+@dataclass(frozen=True)
+class Encoded:
+    """An encoded source: states [N, S, D]; mask [N, S], True where there is a token.
+
+    more: what else a model's decoder wants to know of each sentence, batch on axis 0 (the last states of a recurrent
+    encoder, say). losses: scalars that encoding adds to the task's loss.
+    """
 
     states: Tensor
     mask: Tensor
+    more: dict[str, Tensor] = field(default_factory=dict)
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+    def select(self, sentences: Tensor) -> "Encoded":
+        """These sentences, by index [n], in this order."""
+        more = {name: tensor[sentences] for name, tensor in self.more.items()}
+        return Encoded(self.states[sentences], self.mask[sentences], more, self.losses)
 
 
 @dataclass
@@ -30,15 +41,30 @@ class Context:
     positions: of x's tokens, [1 or R, L].
     mask: True where x has a token [R, L]; None: no padding that anyone can see (causal: padding stands behind).
     memory: the encoded source, for cross-attention. state: caches, when decoding step by step.
-    alignments: when not None, cross-attention appends its weights [R, H, L, S] here. losses: added to the task's loss.
+    alignments: when not None, cross-attention appends its weights [R, H, L, S] here.
+    losses: by the name of the part that wants it, a scalar added to the loss a token.
     position, position_context: the position encoding of the layer at hand, and what it prepared for this forward.
     """
 
     positions: Tensor
     mask: Tensor | None = None
-    memory: Memory | None = None
+    memory: Encoded | None = None
     state: State | None = None
     alignments: list[Tensor] | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
     position: Position = field(default_factory=Position)
     position_context: dict[str, Tensor] = field(default_factory=dict)
+
+
+class MixerConfig(Variant):
+    """The base of a mixer's config. `modes`: where its mixer can stand; `attends`: it uses the stack's positions."""
+
+    modes: ClassVar[frozenset[Mode]] = frozenset({"bidirectional", "causal"})
+    attends: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(self, width: int, heads: int, mode: Mode, name: str) -> nn.Module:
+        """A module `forward(x, context) -> x`. `name` is unique in the model: what it keeps in the state goes by it.
+
+        Raises ValueError where width and heads do not go together with the options.
+        """
