@@ -1,114 +1,27 @@
 """What holds for every model and every variant of its parts.
 
-The variants are read from the unions: a new one is tried here from the moment that it is declared, in the modes that it
-knows. Where its defaults would not show at these sizes (a window longer than the sentence), add a smaller one to
-PARTICULAR. A new model needs a row in MODELS; a test says so. A law that a variant declares broken is skipped, with
-the declared reason. Shapes: N sentences, S source tokens, R hypotheses, L target tokens.
+They are listed in zoo.py. A law that a variant declares broken is skipped, with the declared reason.
+Shapes: N sentences, S source tokens, R hypotheses, L target tokens.
 """
 
 import random
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
-from kakehashi.config import Config
 from kakehashi.models import ModelConfig
-from kakehashi.models.protocol import Encoded, State, Translating, Vocabulary
-from kakehashi.models.stack import CrossLayer, CrossStack, Layer, Placement, Stack
-from kakehashi.models.transformer import EncoderDecoder
-from kakehashi.nn.embeddings import Embeddings
-from kakehashi.nn.feedforward import FeedForward, ReLU
-from kakehashi.nn.mixers import CrossMixer, Mixer
-from kakehashi.nn.mixers.attention import Attention
-from kakehashi.nn.norms import Norm
-from kakehashi.nn.patterns import Both, Causal, PatternConfig
-from kakehashi.nn.positions import Mode, PositionConfig, Sinusoidal
+from kakehashi.models.protocol import Encoded, State, Translating
 from kakehashi.nn.variant import broken
-
-SOURCE, TARGET = 23, 29  # sizes of the vocabularies
-LENGTHS = [6, 3, 1, 5]
-
-
-def members(family: Any) -> list[Any]:
-    """The variants of `Annotated[A | B, Family()]`, also when there is one only."""
-    union = get_args(family)[0]
-    return list(get_args(union)) or [union]
-
-
-def small(trunk: dict[str, Any], layer: dict[str, Any], cross: dict[str, Any], tie: str, scale: str) -> EncoderDecoder:
-    def parts(mode: Mode) -> dict[str, Any]:
-        kept = {name: part for name, part in layer.items() if mode in getattr(part, "modes", {mode})}
-        return {"feedforward": ReLU(size=24), **kept}
-
-    return EncoderDecoder(
-        width=16,
-        heads=2,
-        embeddings=Embeddings.model_validate({"tie": tie, "scale": scale}),
-        encoder=Stack(depth=2, layers=(Layer(**parts("bidirectional")),), **trunk),
-        decoder=CrossStack(depth=2, layers=(CrossLayer(**parts("causal"), **cross),), **trunk),
-    )
-
-
-def model_of(
-    *, tie: str = "target", scale: str = "sqrt_width", cross: Config | None = None, **parts: Any
-) -> EncoderDecoder:
-    """A small encoder-decoder with these parts in both stacks, as far as they can stand there."""
-    trunk = {name: part for name, part in parts.items() if name in ("position", "placement", "norm")}
-    layer = {name: part for name, part in parts.items() if name not in trunk}
-    return small(trunk, layer, {} if cross is None else {"cross": cross}, tie, scale)
-
-
-def choices(field: str) -> list[str]:
-    return list(get_args(Embeddings.model_fields[field].annotation))
-
-
-DECLARED: dict[str, EncoderDecoder] = {
-    **{f"position {m().kind}": model_of(position=m()) for m in members(PositionConfig)},
-    **{f"placement {name}": model_of(placement=name) for name in get_args(Placement)},
-    **{f"norm {m().kind}": model_of(norm=m()) for m in members(Norm)},
-    **{f"feedforward {m().kind}": model_of(feedforward=m()) for m in members(FeedForward)},
-    **{f"mixer {m().kind}": model_of(mixer=m()) for m in members(Mixer)},
-    **{f"cross {m().kind}": model_of(cross=m()) for m in members(CrossMixer)},
-    **{f"pattern {m().kind}": model_of(mixer=Attention(pattern=m())) for m in members(PatternConfig)},
-    **{f"tie {name}": model_of(tie=name) for name in choices("tie")},
-    **{f"scale {name}": model_of(scale=name) for name in choices("scale")},
-}
-PARTICULAR: dict[str, EncoderDecoder] = {
-    "sizes of a head": model_of(mixer=Attention(key_size=3, value_size=5), cross=Attention(key_size=7, value_size=2)),
-    "two patterns": model_of(mixer=Attention(pattern=Both(first=Causal(), second=Causal()))),
-    "alternating layers": EncoderDecoder(
-        width=16,
-        heads=4,
-        embeddings=Embeddings(tie="none"),
-        encoder=Stack(depth=3, placement="post", layers=(Layer(feedforward=ReLU(size=8)), Layer())),
-        decoder=CrossStack(depth=1, position=Sinusoidal()),
-    ),
-}
-MODELS: dict[type[Config], dict[str, Any]] = {EncoderDecoder: {**DECLARED, **PARTICULAR}}
-ALL: list[tuple[str, Any]] = [row for configs in MODELS.values() for row in configs.items()]
-# The defaults of all families make one and the same model: it is tried once.
-VARIANTS: dict[str, Any] = {"defaults" if config == model_of() else name: config for name, config in ALL}
+from tests.laws.zoo import ALL, LENGTHS, MODELS, SOURCE, TARGET, VARIANTS, build, members
 
 
 def test_every_variant_is_tried() -> None:
     assert all(config in VARIANTS.values() for _, config in ALL) and len(VARIANTS) >= 10
     assert MODELS.keys() == set(members(ModelConfig)), "give the new model a row in MODELS"
-
-
-def build(name: str, seed: int = 1) -> Any:
-    """The variant in float64 and in evaluation, all its parameters away from their start."""
-    torch.manual_seed(seed)
-    config = VARIANTS[name]
-    size = TARGET if config.embeddings.tie == "all" else SOURCE
-    model = config.build(Vocabulary(size), Vocabulary(TARGET)).double().eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model
 
 
 law = pytest.mark.law  # law("step") on a test: a variant that declares this law broken is not held to it
