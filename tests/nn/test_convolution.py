@@ -18,7 +18,6 @@ from kakehashi.nn.mixers.convolution import (
 )
 from kakehashi.nn.mixers.protocol import Context, MixerConfig
 from kakehashi.nn.positions import Mode
-from kakehashi.nn.state import State
 from tests.nn.mixing import HEADS, WIDTH, build, close, in_steps, masked, numbers, started, whole
 
 LENGTHS = [7, 4]
@@ -169,9 +168,3 @@ def test_depthwise_equals_torchs_and_holds_no_copy_for_each_tap() -> None:
 def test_a_gated_convolution_starts_with_the_variance_of_its_input() -> None:
     module, x = started(GatedConvolution(kernel=5)), numbers(50, 40, WIDTH).float()
     assert module(x, whole(x))[:, 4:].std() == pytest.approx(1.0, abs=0.25)
-
-
-def test_a_cache_begins_empty() -> None:
-    """What stands before the first token is zero, in steps as in whole sequences."""
-    module, x = build(GatedConvolution(kernel=5), "causal"), numbers(1, 1, WIDTH)
-    close(module(x, Context(torch.zeros(1, 1), state=State(1, x.device))), module(x, whole(x)))

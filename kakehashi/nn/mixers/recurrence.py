@@ -117,7 +117,7 @@ class CausalLSTM(nn.Module):
 
 
 class BidirectionalLSTM(nn.Module):
-    """x [R, L, D] -> [R, L, D]. The way back begins at each row's last token, not at its padding."""
+    """x [R, L, D] -> [R, L, D]. Padding stands behind; the way back begins at each row's last token."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -125,28 +125,21 @@ class BidirectionalLSTM(nn.Module):
         self.back = Direction(width, width // 2)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        places = torch.arange(x.shape[1], device=x.device)
-        mask = x.new_ones(x.shape[:2]) if context.mask is None else context.mask
-        lengths = mask.sum(1, keepdim=True, dtype=torch.long)
-        turn = ((lengths - 1 - places) % x.shape[1])[
-            ..., None
-        ]  # the tokens reversed, then the padding; its own inverse
-        turned = self.back(x.gather(1, turn.expand_as(x)))[0]
-        return torch.cat((self.ahead(x)[0], turned.gather(1, turn.expand_as(turned))), -1)
+        mask = torch.ones_like(x[..., 0], dtype=torch.bool) if context.mask is None else context.mask
+        places, lengths = torch.arange(x.shape[1], device=x.device), mask.sum(1, keepdim=True)
+        # Each row's tokens reversed, then its padding. The order is its own inverse.
+        order = ((lengths - 1 - places) % x.shape[1])[..., None]
+        back = self.back(x.gather(1, order.expand_as(x)))[0]
+        return torch.cat((self.ahead(x)[0], back.gather(1, order.expand_as(back))), -1)
 
 
-class LinearRecurrence:
-    """h_t = a_t h_{t-1} + b_t, over a whole sequence or from where the state has come."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, a_RLD: Tensor, b_RLD: Tensor, context: Context) -> Tensor:
-        if context.state is None:
-            return scan(a_RLD, b_RLD)
-        h = scan(a_RLD, b_RLD, context.state.carried(self.name))
-        context.state.carry(self.name, h[:, -1])
-        return h
+def _recur(a_RLD: Tensor, b_RLD: Tensor, name: str, context: Context) -> Tensor:
+    """The scan over a whole sequence, or on from what the state carries under `name`."""
+    if context.state is None:
+        return scan(a_RLD, b_RLD)
+    h = scan(a_RLD, b_RLD, context.state.carried(name))
+    context.state.carry(name, h[:, -1])
+    return h
 
 
 class SSRUMixer(nn.Module):
@@ -154,13 +147,13 @@ class SSRUMixer(nn.Module):
 
     def __init__(self, width: int, name: str) -> None:
         super().__init__()
-        self.recurrence = LinearRecurrence(f"{name}.c")
+        self.name = name
         self.forget = nn.Linear(width, width)
         self.value = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         forget = widen(self.forget(x)).sigmoid()
-        cell = self.recurrence(forget, (1 - forget) * self.value(x), context)
+        cell = _recur(forget, (1 - forget) * self.value(x), f"{self.name}.cell", context)
         return cell.relu().to(x.dtype)
 
 
@@ -170,7 +163,6 @@ class GatedRecurrenceMixer(nn.Module):
     def __init__(self, width: int, kernel: int, name: str) -> None:
         super().__init__()
         self.name = name
-        self.recurrence = LinearRecurrence(f"{name}.h")
         self.gate = nn.Linear(width, width)
         self.input = nn.Linear(width, width)
         self.kernel = nn.Parameter(torch.empty(width, kernel))
@@ -190,7 +182,7 @@ class GatedRecurrenceMixer(nn.Module):
         log_a = 8 * widen(self.recurrence_gate(u)).sigmoid() * functional.logsigmoid(widen(self.decay))
         kept = -torch.expm1(2 * log_a)  # 1 - a^2, also where a is nearly 1
         scale = kept.clamp_min(torch.finfo(kept.dtype).tiny).sqrt()  # at 0 the root has no gradient
-        y = self.recurrence(log_a.exp(), scale * (widen(self.input_gate(u)).sigmoid() * u), context)
+        y = _recur(log_a.exp(), scale * (widen(self.input_gate(u)).sigmoid() * u), f"{self.name}.y", context)
         return self.output(functional.gelu(self.gate(x)) * y.to(x.dtype))
 
     def _window(self, x: Tensor, context: Context) -> Tensor:
