@@ -17,6 +17,8 @@ from kakehashi.nn.embeddings import Embeddings
 from kakehashi.nn.feedforward import FeedForward, ReLU
 from kakehashi.nn.mixers import CrossMixer, Mixer
 from kakehashi.nn.mixers.attention import Attention
+from kakehashi.nn.mixers.convolution import DilatedConvolution, DynamicConvolution, GatedConvolution, LightConvolution
+from kakehashi.nn.mixers.recurrence import SSRU, GatedRecurrence
 from kakehashi.nn.norms import Norm
 from kakehashi.nn.patterns import Both, Causal, PatternConfig
 from kakehashi.nn.positions import Mode, PositionConfig, Sinusoidal
@@ -69,6 +71,8 @@ DECLARED: dict[str, EncoderDecoder] = {
     **{f"tie {name}": model_of(tie=name) for name in choices("tie")},
     **{f"scale {name}": model_of(scale=name) for name in choices("scale")},
 }
+SMALL = ReLU(size=24)
+DILATED = [DilatedConvolution(dilation=d) for d in (1, 2, 4)]
 PARTICULAR: dict[str, EncoderDecoder] = {
     "sizes of a head": model_of(mixer=Attention(key_size=3, value_size=5), cross=Attention(key_size=7, value_size=2)),
     "two patterns": model_of(mixer=Attention(pattern=Both(first=Causal(), second=Causal()))),
@@ -79,6 +83,25 @@ PARTICULAR: dict[str, EncoderDecoder] = {
         encoder=Stack(depth=3, placement="post", layers=(Layer(feedforward=ReLU(size=8)), Layer())),
         decoder=CrossStack(depth=1, position=Sinusoidal()),
     ),
+    "convolution and attention, recurrence and attention": EncoderDecoder(
+        width=16,
+        heads=2,
+        embeddings=Embeddings(tie="none"),
+        encoder=Stack(depth=2, layers=(Layer(mixer=GatedConvolution(), feedforward=SMALL), Layer(feedforward=SMALL))),
+        decoder=CrossStack(
+            depth=2, layers=(CrossLayer(mixer=SSRU(), feedforward=SMALL), CrossLayer(feedforward=SMALL))
+        ),
+    ),
+    "dilations": EncoderDecoder(
+        width=16,
+        heads=2,
+        embeddings=Embeddings(tie="none"),
+        encoder=Stack(depth=3, layers=tuple(Layer(mixer=d, feedforward=SMALL) for d in DILATED)),
+        decoder=CrossStack(depth=3, layers=tuple(CrossLayer(mixer=d, feedforward=SMALL) for d in DILATED)),
+    ),
+    "small light kernel": model_of(mixer=LightConvolution(kernel=3)),
+    "small dynamic kernel": model_of(mixer=DynamicConvolution(kernel=3)),
+    "recurrence without its convolution": model_of(mixer=GatedRecurrence(kernel=1)),
 }
 MODELS: dict[type[Config], dict[str, Any]] = {EncoderDecoder: {**DECLARED, **PARTICULAR}}
 ALL: list[tuple[str, Any]] = [row for configs in MODELS.values() for row in configs.items()]
