@@ -125,8 +125,8 @@ def _mixer(config: MixerConfig, shared: Shared, mode: Mode, name: str) -> nn.Mod
     return config.build(shared.width, shared.heads, mode, name)
 
 
-def _sizes(mixer: nn.Module, shared: Shared) -> HeadSizes:
-    if isinstance(mixer, Sized):
+def _sizes(config: MixerConfig, mixer: nn.Module, shared: Shared) -> HeadSizes:
+    if config.attends and isinstance(mixer, Sized):
         return mixer.sizes
     head = shared.width // shared.heads
     return Sizes(shared.width, shared.heads, head, head)
@@ -147,11 +147,10 @@ class StackModule(nn.Module):
         attending = [i for i, layer in enumerate(tiled) if layer.mixer.attends]
         if trunk.position.in_attention and not attending:
             raise ValueError(f"{name}: positions of kind {trunk.position.kind} act in attention, and no layer has any")
-        built = {i: trunk.position.build(_sizes(modules[i].mixer, shared), mode) for i in attending or [0]}
-        first, *_ = built.values()
-        self.positions = nn.ModuleList(
-            [first] if first.shared else [built.get(i, Position()) for i in range(trunk.depth)]
-        )
+        sizes = {i: _sizes(tiled[i].mixer, modules[i].mixer, shared) for i in attending or [0]}
+        built = {i: trunk.position.build(sizes[i], mode) for i in sizes}  # for each, so that each is checked
+        one, *_ = built.values()
+        self.positions = nn.ModuleList([one] if one.shared else [built.get(i, Position()) for i in range(trunk.depth)])
         self.norm = trunk.norm.build(shared.width) if trunk.placement == "pre" else nn.Identity()
 
     def forward(self, x: Tensor, context: Context) -> Tensor:

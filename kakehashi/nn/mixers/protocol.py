@@ -72,7 +72,7 @@ class MixerConfig(Variant):
 
 @runtime_checkable
 class Sized(Protocol):
-    """A mixer's module that chooses the sizes of its heads; those of others are width / heads."""
+    """The module of a mixer that attends and chooses the sizes of its heads; those of others are width / heads."""
 
     @property
     def sizes(self) -> HeadSizes: ...

@@ -125,18 +125,17 @@ class T5Position(Position):
         return gathered.unflatten(1, places_BQK.shape).transpose(0, 1)
 
 
-def t5_buckets(distances: Tensor, buckets: int, max_distance: int, mode: Mode) -> Tensor:
+def t5_buckets(distance: Tensor, buckets: int, max_distance: int, mode: Mode) -> Tensor:
     """The bucket of each distance, of the same shape. Causal: keys ahead go with the query's own place."""
-    behind = -distances
-    ahead = torch.zeros_like(distances)
+    first, far = torch.zeros_like(distance), (-distance).clamp(min=0)
     if mode == "bidirectional":
         buckets //= 2
-        ahead, behind = (distances > 0) * buckets, distances.abs()
+        first, far = (distance > 0) * buckets, distance.abs()
     exact = buckets // 2
     # In fp32, as T5 does: at a bucket's edge another precision may choose its neighbour.
-    growth = (behind.clamp(min=1).float() / exact).log() / math.log(max_distance / exact)
+    growth = (far.clamp(min=1).float() / exact).log() / math.log(max_distance / exact)
     wider = (exact + (growth * (buckets - exact)).long()).clamp(max=buckets - 1)
-    return ahead + torch.where(behind < exact, behind.clamp(min=0), wider)
+    return first + torch.where(far < exact, far, wider)
 
 
 class Alibi(Positions):
