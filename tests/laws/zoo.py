@@ -17,6 +17,10 @@ from kakehashi.nn.embeddings import Embeddings
 from kakehashi.nn.feedforward import FeedForward, ReLU
 from kakehashi.nn.mixers import CrossMixer, Mixer
 from kakehashi.nn.mixers.attention import Attention
+from kakehashi.nn.mixers.indexed import Indexed
+from kakehashi.nn.mixers.knn import KNN
+from kakehashi.nn.mixers.linformer import Linformer
+from kakehashi.nn.mixers.lsh import LSH
 from kakehashi.nn.norms import Norm
 from kakehashi.nn.patterns import Both, Causal, PatternConfig
 from kakehashi.nn.positions import Mode, PositionConfig, Sinusoidal
@@ -72,6 +76,10 @@ DECLARED: dict[str, EncoderDecoder] = {
 PARTICULAR: dict[str, EncoderDecoder] = {
     "sizes of a head": model_of(mixer=Attention(key_size=3, value_size=5), cross=Attention(key_size=7, value_size=2)),
     "two patterns": model_of(mixer=Attention(pattern=Both(first=Causal(), second=Causal()))),
+    "mixer knn": model_of(mixer=KNN(window=2, neighbours=2)),  # the default's memory is empty in so short a sentence
+    "mixer indexed, few keys": model_of(mixer=Indexed(keep=2, index_size=4)),
+    "mixer linformer, small": model_of(mixer=Linformer(rank=3, max_length=16)),
+    "mixer lsh, few buckets": model_of(mixer=LSH(buckets=2, chunk=2, rounds=2)),
     "alternating layers": EncoderDecoder(
         width=16,
         heads=4,
