@@ -15,7 +15,7 @@ from kakehashi.models.stack import CrossLayer, CrossStack, Layer, LayerModule, R
 from kakehashi.models.transformer import EncoderDecoder, Transformer
 from kakehashi.nn.embeddings import Embeddings
 from kakehashi.nn.feedforward import ReLU, ReLUFeedForward
-from kakehashi.nn.mixers.attention import MultiHeadAttention
+from kakehashi.nn.mixers.attention import Attention, MultiHeadAttention
 from kakehashi.nn.mixers.protocol import Context
 from kakehashi.nn.positions import sinusoids
 
@@ -75,7 +75,7 @@ def test_the_papers_presets_are_the_papers() -> None:
         for stack in (config.encoder, config.decoder):
             assert (stack.depth, stack.placement, stack.position.kind) == (6, "post", "sinusoidal")
             (layer,) = stack.layers
-            assert (layer.mixer.kind, layer.mixer.key_size, layer.mixer.pattern.kind) == ("attention", None, "full")
+            assert layer.mixer == Attention()
             assert layer.feedforward == ReLU(size=inner)
 
 

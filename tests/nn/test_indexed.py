@@ -155,3 +155,32 @@ def test_training_holds_no_square_and_no_gathered_keys() -> None:
     with torch.autograd.graph.saved_tensors_hooks(seen, lambda tensor: tensor):
         module(numbers(1, n, WIDTH), context_of(Position(), count=n))
     assert max(sizes) == n * WIDTH
+
+
+class Learned(Hooks):
+    """Hooks that hand on what they computed, as `Position.prepare` allows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.tensor(0.3, dtype=torch.float64))
+
+    def bias(self, context: dict[str, Tensor], q_BHQC: Tensor, rows: Index, columns: Index) -> Tensor | None:
+        if "slope" not in context:
+            context["slope"] = self.slope.exp()
+        return -context["slope"] * self.distance(context, rows, columns).abs()
+
+
+@pytest.mark.parametrize("keep", [2, 20])
+def test_gradients_are_those_of_one_block(keep: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the backward pass computes again is what it was, whatever hooks have added to their context since."""
+    module, x, hooks = build(Indexed(keep=keep, index_size=4), "causal"), numbers(2, LENGTH, WIDTH), Learned()
+    found: list[list[Tensor]] = []
+    for size in (LENGTH, 4):
+        monkeypatch.setattr(indexed, "_BLOCK", size)
+        context = context_of(hooks)
+        output = module(x, context)
+        hooks.bias(context.position_context, x[:, None], slice(0, 1), slice(0, 1))
+        parameters = [p for p in module.parameters() if p is not module.key.bias] + [hooks.slope]
+        found.append(list(torch.autograd.grad(output.square().sum(), parameters)))
+    torch.testing.assert_close(found[0], found[1], atol=1e-10, rtol=0)
+    assert all(gradient.abs().max() > 1e-6 for gradient in found[0])

@@ -1,9 +1,11 @@
-"""What attention's relatives share: heads, the keys that a block of queries sees, attention over chosen keys.
+"""What attention's relatives share: heads, the keys within reach, blocks of queries, attention over chosen keys.
 
 Shapes: R rows, L tokens, H heads, Q queries, K keys, N keys chosen for a query, C key size, V value size, D width.
 """
 
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +13,6 @@ from torch.utils.checkpoint import checkpoint
 
 from kakehashi.nn import kernels
 from kakehashi.nn.mixers.protocol import Context
-from kakehashi.nn.patterns import Pattern
 
 
 def head_size(width: int, heads: int) -> int:
@@ -31,29 +32,40 @@ def join(x_RHLC: Tensor) -> Tensor:
     return x_RHLC.transpose(1, 2).flatten(2)
 
 
-def in_blocks(attend: Callable[[slice], Tensor], length: int, size: int) -> Tensor:
+@dataclass(frozen=True)
+class Reach:
+    """Which keys a query may look at: `nearest` <= its position - the key's < `beyond`."""
+
+    nearest: int = -sys.maxsize
+    beyond: int = sys.maxsize
+
+    def keys(self, context: Context, rows: slice) -> tuple[slice, Tensor]:
+        """The run of keys, cached ones included, that a block of queries needs, and which of them each query may look
+        at [1 or R, Q, K]; padding is not among them."""
+        places, first, last = context.positions, rows.start, rows.stop - 1
+        if (state := context.state) is not None:
+            places, first, last = state.slots(places.shape[1]), first + state.shortest, last + state.longest
+        columns = slice(max(0, first - self.beyond + 1), max(0, min(places.shape[1], last - self.nearest + 1)))
+        distance = context.positions[:, rows, None] - places[:, None, columns]
+        allowed = (distance >= self.nearest) & (distance < self.beyond)
+        return columns, allowed if context.mask is None else allowed & context.mask[:, None, columns]
+
+
+def in_blocks(attend: Callable[[slice, Context], Tensor], context: Context, size: int) -> Tensor:
     """`attend` [R, H, Q, C] for one run of `size` queries after the other, joined.
 
-    Training computes each block again in the backward pass, instead of holding its scores and gathered keys.
+    Training computes each block again in the backward pass, instead of holding its scores and gathered keys. What
+    position hooks add to their context is dropped each time, so that both times compute the same.
     """
+    prepared, length = dict(context.position_context), context.positions.shape[1]
+
+    def block(rows: slice) -> Tensor:
+        return attend(rows, replace(context, position_context=dict(prepared)))
+
     runs = [slice(start, min(start + size, length)) for start in range(0, length, size)]
     if torch.is_grad_enabled():
-        return torch.cat([checkpoint(attend, rows, use_reentrant=False, preserve_rng_state=False) for rows in runs], 2)
-    return torch.cat([attend(rows) for rows in runs], 2)
-
-
-def visible(pattern: Pattern, context: Context, rows: slice) -> tuple[slice, Tensor]:
-    """The run of keys, cached ones included, that a block of queries needs, and which of them each query may look at,
-    broadcastable to [R, Q, K]."""
-    key_positions, first, last = context.positions, rows.start, rows.stop - 1
-    if context.state is not None:
-        key_positions = context.state.slots(context.positions.shape[1])
-        first, last = first + context.state.shortest, last + context.state.longest
-    columns = pattern.key_blocks(first, last, key_positions.shape[1])
-    allowed = pattern.allowed(context.positions[:, rows], key_positions[:, columns])
-    if allowed is None:
-        allowed = torch.ones(1, 1, 1, dtype=torch.bool, device=key_positions.device)
-    return columns, allowed if context.mask is None else allowed & context.mask[:, None, columns]
+        return torch.cat([checkpoint(block, rows, use_reentrant=False, preserve_rng_state=False) for rows in runs], 2)
+    return torch.cat([block(rows) for rows in runs], 2)
 
 
 def take(x_RHLC: Tensor, tokens: Tensor) -> Tensor:

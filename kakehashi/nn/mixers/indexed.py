@@ -4,15 +4,14 @@ Shapes: R rows, H heads, L tokens, Q queries, K keys, N keys kept for a query, C
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from kakehashi.nn import kernels
-from kakehashi.nn.mixers.heads import attend_chosen, head_size, in_blocks, join, split, visible
+from kakehashi.nn.mixers.heads import Reach, attend_chosen, head_size, in_blocks, join, split
 from kakehashi.nn.mixers.protocol import Context, MixerConfig
-from kakehashi.nn.patterns import Causal, Full
 from kakehashi.nn.positions import Mode
 from kakehashi.nn.variant import Law
 
@@ -29,15 +28,15 @@ class Indexed(MixerConfig):
     the indexer learns from a loss of its own. Here its score is part of the attention score, so that it learns from
     the task: a key that helps is to be found again. Each query chooses for itself, so nothing depends on later tokens.
 
-    Positions act on the index as on a head: rotation, and a bias by its mean over the heads, in the choice only.
-    Operations: n^2 c for the index, n `keep` D for attention; no tensor of n^2 is held.
+    Positions act on the index as on a head; in the choice, their bias counts by its mean over the heads. Operations:
+    n^2 c for the index, n `keep` D for attention; no tensor of n^2 is held.
     """
 
     attends: ClassVar[bool] = True
     breaks: ClassVar[Mapping[Law, str]] = {"bf16": "rounding changes which keys are kept where two score almost alike"}
     kind: Literal["indexed"] = "indexed"
     keep: PositiveInt = 64
-    index_size: PositiveInt = 16
+    index_size: Annotated[int, Field(ge=2, multiple_of=2)] = 16  # even, for positions that rotate pairs
 
     def build(self, width: int, heads: int, mode: Mode, name: str) -> "IndexedAttention":
         head_size(width, heads)
@@ -50,7 +49,7 @@ class IndexedAttention(nn.Module):
     def __init__(self, config: Indexed, width: int, heads: int, mode: Mode, name: str) -> None:
         super().__init__()
         self.keep, self.heads, self.name = config.keep, heads, name
-        self.pattern = Causal() if mode == "causal" else Full()
+        self.reach = Reach(nearest=0) if mode == "causal" else Reach()
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -66,10 +65,10 @@ class IndexedAttention(nn.Module):
             k, v = state.append(f"{self.name}.key", k), state.append(f"{self.name}.value", v)
             index_k = state.append(f"{self.name}.index", index_k)
 
-        def attend(rows: slice) -> Tensor:
+        def attend(rows: slice, context: Context) -> Tensor:
             return self._block(q[:, :, rows], k, v, index_q[:, :, rows], index_k, rows, context)
 
-        return self.output(join(in_blocks(attend, x.shape[1], _BLOCK)))
+        return self.output(join(in_blocks(attend, context, _BLOCK)))
 
     def _pair(self, x: Tensor, query: nn.Linear, key: nn.Linear, heads: int, context: Context) -> tuple[Tensor, Tensor]:
         """Queries, scaled, and keys [R, heads, L, C] where the positions want them."""
@@ -81,7 +80,7 @@ class IndexedAttention(nn.Module):
     ) -> Tensor:
         """The output [R, H, Q, C] of one block of queries."""
         position, prepared = context.position, context.position_context
-        columns, allowed = visible(self.pattern, context, rows)
+        columns, allowed = self.reach.keys(context, rows)
         k, v, index_k = k[:, :, columns], v[:, :, columns], index_k[:, :, columns]
         scores = index_q @ index_k.transpose(-1, -2) + kernels.hide(allowed, q.dtype)[:, None]
         bias = position.bias(prepared, q, rows, columns)

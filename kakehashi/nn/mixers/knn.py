@@ -3,9 +3,7 @@
 Shapes: R rows, H heads, L tokens, Q queries, K keys, N neighbours, C key size, D width.
 """
 
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -13,7 +11,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from kakehashi.nn import kernels
-from kakehashi.nn.mixers.heads import attend_chosen, head_size, in_blocks, join, split, visible
+from kakehashi.nn.mixers.heads import Reach, attend_chosen, head_size, in_blocks, join, split
 from kakehashi.nn.mixers.protocol import Context, MixerConfig
 from kakehashi.nn.positions import Mode
 from kakehashi.nn.variant import Law
@@ -47,28 +45,13 @@ class KNN(MixerConfig):
         return KNNAttention(self, width, heads, name)
 
 
-@dataclass(frozen=True)
-class _Distance:
-    """A pattern: `nearest` <= query position - key position < `beyond`."""
-
-    nearest: int
-    beyond: int
-
-    def allowed(self, query_BQ: Tensor, key_BK: Tensor) -> Tensor:
-        distance = query_BQ[:, :, None] - key_BK[:, None, :]
-        return (distance >= self.nearest) & (distance < self.beyond)
-
-    def key_blocks(self, first_query: int, last_query: int, keys: int) -> slice:
-        return slice(max(0, first_query - self.beyond + 1), max(0, min(keys, last_query - self.nearest + 1)))
-
-
 class KNNAttention(nn.Module):
     """x [R, L, D] -> [R, L, D]."""
 
     def __init__(self, config: KNN, width: int, heads: int, name: str) -> None:
         super().__init__()
         self.heads, self.neighbours, self.name = heads, config.neighbours, name
-        self.near, self.far = _Distance(0, config.window), _Distance(config.window, sys.maxsize)
+        self.near, self.far = Reach(0, config.window), Reach(config.window)
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -86,17 +69,17 @@ class KNNAttention(nn.Module):
             near_k, v = state.append(f"{self.name}.key", near_k), state.append(f"{self.name}.value", v)
             k = state.append(f"{self.name}.memory", k)
 
-        def attend(rows: slice) -> Tensor:
+        def attend(rows: slice, context: Context) -> Tensor:
             local = self._local(near_q[:, :, rows], near_k, v, rows, context)
             recalled, found = self._recalled(q[:, :, rows], k, v, rows, context)
             return torch.lerp(local, recalled, self.gate.sigmoid()[:, None, None] * found)
 
-        return self.output(join(in_blocks(attend, x.shape[1], _BLOCK)))
+        return self.output(join(in_blocks(attend, context, _BLOCK)))
 
     def _local(self, q: Tensor, k: Tensor, v: Tensor, rows: slice, context: Context) -> Tensor:
         """Attention [R, H, Q, C] to the last `window` tokens."""
         position = context.position
-        columns, allowed = visible(self.near, context, rows)
+        columns, allowed = self.near.keys(context, rows)
         hidden = kernels.hide(allowed, q.dtype)[:, None]
         bias = position.bias(context.position_context, q, rows, columns)
         block = q, k[:, :, columns], hidden if bias is None else bias + hidden
@@ -107,11 +90,10 @@ class KNNAttention(nn.Module):
 
     def _recalled(self, q: Tensor, k: Tensor, v: Tensor, rows: slice, context: Context) -> tuple[Tensor, Tensor]:
         """Attention [R, H, Q, C] to the neighbours in memory, and 1 where there is a memory, else 0 [R, 1, Q, 1]."""
-        columns, allowed = visible(self.far, context, rows)
+        columns, allowed = self.far.keys(context, rows)
         k, v = k[:, :, columns].detach(), v[:, :, columns].detach()
         hidden = kernels.hide(allowed, q.dtype)[:, None].expand(*q.shape[:3], -1)
-        chosen = (
-            (q.detach() @ k.transpose(-1, -2) + hidden).topk(min(self.neighbours, k.shape[2]), sorted=False).indices
-        )
+        similarity = q.detach() @ k.transpose(-1, -2) + hidden
+        chosen = similarity.topk(min(self.neighbours, k.shape[2]), sorted=False).indices
         recalled, _ = attend_chosen(q, k, v, chosen, hidden.gather(-1, chosen))
         return recalled, allowed.any(-1)[:, None, :, None].to(q.dtype)

@@ -9,6 +9,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from kakehashi.errors import UserError
 from kakehashi.nn import kernels
 from kakehashi.nn.mixers.heads import head_size, join, split
 from kakehashi.nn.mixers.protocol import Context, MixerConfig
@@ -35,7 +36,7 @@ class Linformer(MixerConfig):
 
 
 class LinformerAttention(nn.Module):
-    """x [R, L, D] -> [R, L, D]. Raises ValueError where L exceeds `limit`."""
+    """x [R, L, D] -> [R, L, D]. Raises UserError where L exceeds `limit`."""
 
     def __init__(self, config: Linformer, width: int, heads: int, name: str) -> None:
         super().__init__()
@@ -48,14 +49,18 @@ class LinformerAttention(nn.Module):
         self.mix_values = nn.Parameter(torch.empty(config.rank, config.max_length))
 
     def initialise(self, generator: torch.Generator | None) -> None:
-        """E and F as in theorem 1: normal, variance 1 / rank, which keeps distances whatever the length."""
+        """Normal, variance 1 / rank, as the projections of the paper's theorems: they keep lengths, however many
+        vectors they mix (Johnson and Lindenstrauss)."""
         for mix in (self.mix_keys, self.mix_values):
             nn.init.normal_(mix, std=len(mix) ** -0.5, generator=generator)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         length = x.shape[1]
         if length > self.limit:
-            raise ValueError(f"{self.name}: a sequence of {length} tokens is longer than max_length {self.limit}")
+            raise UserError(
+                f"{self.name}: a sequence of {length} tokens, and its projections end at {self.limit}: "
+                "raise its max_length, or leave longer sentences out"
+            )
         k, v = self.key(x), self.value(x)
         if context.mask is not None:
             k, v = (y.masked_fill(~context.mask[..., None], 0) for y in (k, v))

@@ -31,11 +31,11 @@ class LSH(MixerConfig):
     and attended to in chunks; rounds are joined by their log-sum-exp, a pair found in several counted once (appendix
     A); a token attends to itself only where it finds nothing else.
 
-    P_i differs, so that all laws hold. In the paper, i sees its own chunk of the sorted sequence and the one before:
-    later tokens and padding move the limits of chunks, and thereby what i sees. Here j is in P_i where, in some round,
-    h(q_j) = h(q_i) and j is at most `chunk` places before i in their bucket (when bidirectional, before or behind). The
-    same chunks hold these pairs, and no later token changes them. The number of buckets is fixed for the same reason;
-    the paper's grows with the length.
+    P_i is not quite the paper's, where i sees its own chunk of the sorted sequence and the one before: later tokens and
+    padding move the limits of chunks, and thereby what i sees. Here j is in P_i where, in some round, h(q_j) = h(q_i)
+    and j stands at most `chunk` places before i in their bucket (when bidirectional, before or behind). The same chunks
+    hold these pairs, no later token and no padding changes them, and a step finds them too. For the same reason the
+    number of buckets is fixed; the paper's grows with the length.
 
     The hash goes by content alone, and buckets scatter what is near: positions that act in attention have no place
     here. Operations: `rounds` n `chunk` D, and sorting. A step costs n D like attention's own.
@@ -78,7 +78,7 @@ class LSHAttention(nn.Module):
         if state is None or state.longest == 0:
             mixed = self._sorted(q, k, v, places_RHLN)
         else:
-            mixed = self._masked(q, k, v, places_RHLN, context.positions)
+            mixed = self._masked(q, k, v, places_RHLN, context)
         return self.output(join(mixed))
 
     def _hash(self, q: Tensor, mask: Tensor | None) -> Tensor:
@@ -127,15 +127,15 @@ class LSHAttention(nn.Module):
         reach = torch.arange(-size, size if self.causal else 2 * size, device=device)
         return starts + reach[size : 2 * size], starts + reach
 
-    def _masked(self, q: Tensor, k: Tensor, v: Tensor, places_RHLN: Tensor, positions_BQ: Tensor) -> Tensor:
+    def _masked(self, q: Tensor, k: Tensor, v: Tensor, places_RHLN: Tensor, context: Context) -> Tensor:
         """New tokens behind a cache [R, H, Q, C]: the same pairs, by a mask. What the cache holds beyond a row's length
         is sorted behind the row's own tokens of its bucket, and moves no distance between them."""
-        own = take(places_RHLN, positions_BQ[:, None].expand(*q.shape[:3]))
+        own = take(places_RHLN, context.positions[:, None].expand(*q.shape[:3]))
         slots = torch.arange(k.shape[2], device=q.device)
 
-        def attend(rows: slice) -> Tensor:
+        def attend(rows: slice, context: Context) -> Tensor:
             bias = kernels.hide(self._found(own[:, :, rows], places_RHLN).any(-1), q.dtype)
-            bias = bias + _SELF * (positions_BQ[:, None, rows, None] == slots).to(q.dtype)
+            bias = bias + _SELF * (context.positions[:, None, rows, None] == slots).to(q.dtype)
             return kernels.attend(q[:, :, rows], k, v, bias)
 
-        return in_blocks(attend, q.shape[2], _BLOCK)
+        return in_blocks(attend, context, _BLOCK)
