@@ -18,6 +18,10 @@ from kakehashi.nn.feedforward import FeedForward, ReLU
 from kakehashi.nn.mixers import CrossMixer, Mixer
 from kakehashi.nn.mixers.attention import Attention
 from kakehashi.nn.mixers.convolution import DilatedConvolution, DynamicConvolution, GatedConvolution, LightConvolution
+from kakehashi.nn.mixers.indexed import Indexed
+from kakehashi.nn.mixers.knn import KNN
+from kakehashi.nn.mixers.linformer import Linformer
+from kakehashi.nn.mixers.lsh import LSH
 from kakehashi.nn.mixers.recurrence import SSRU, GatedRecurrence
 from kakehashi.nn.norms import Norm
 from kakehashi.nn.patterns import Both, Causal, PatternConfig
@@ -83,6 +87,10 @@ PARTICULAR: dict[str, EncoderDecoder] = {
     "position t5, few buckets": model_of(position=T5(buckets=6, max_distance=5)),
     "position alibi, learned slopes": model_of(position=Alibi(slopes="learned")),
     "position rope, sizes of a head": model_of(position=Rope(theta=100.0), mixer=Attention(key_size=6, value_size=5)),
+    "mixer knn": model_of(mixer=KNN(window=2, neighbours=2)),  # the default's memory is empty in so short a sentence
+    "mixer indexed, few keys": model_of(mixer=Indexed(keep=2, index_size=4)),
+    "mixer linformer, small": model_of(mixer=Linformer(rank=3, max_length=16)),
+    "mixer lsh, few buckets": model_of(mixer=LSH(buckets=2, chunk=2, rounds=2)),
     "alternating layers": EncoderDecoder(
         width=16,
         heads=4,
