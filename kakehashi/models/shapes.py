@@ -37,7 +37,12 @@ _KINDS: dict[str, tuple[str, str]] = {
     "causal": ("masked self-attention", "; none for tokens ahead"),
     "cross": ("cross-attention", "; target x source"),
 }
-_FEEDFORWARD = {"inner": "the wide middle", "outer": "back to the width"}
+_FEEDFORWARD = {
+    "gate": "what opens and closes the middle",
+    "inner": "the wide middle",
+    "outer": "back to the width",
+    "router": "a score for each expert",
+}
 
 
 def shapes(model: Transformer, source_length: int, target_length: int) -> list[Shape]:
@@ -120,7 +125,7 @@ def _watch_layer(layer: nn.Module, watched: _Watched, index: int) -> Iterator[An
     for mixer in (layer.mixer, layer.cross):
         if mixer is not None:
             yield from _watch_mixer(mixer, rows)
-    for name, module in layer.feedforward.named_modules():
+    for name, module in layer.feedforward.named_children():  # an expert's tokens are not a sentence's: no row for them
         if isinstance(module, nn.Linear):
             yield module.register_forward_hook(_Append(rows, f"feed-forward: {name}", _FEEDFORWARD.get(name, "")))
 
@@ -132,7 +137,7 @@ class _Append:
         self.rows, self.name, self.meaning = rows, name, meaning
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        self.rows.append((self.name, _dimensions(output), self.meaning))
+        self.rows.append((self.name, tuple(output.shape[-2:]), self.meaning))
 
 
 def _watch_mixer(mixer: nn.Module, rows: list[_Row]) -> Iterator[Any]:

@@ -11,10 +11,10 @@ import torch
 
 from kakehashi.config import Config
 from kakehashi.models.protocol import Vocabulary
-from kakehashi.models.stack import CrossLayer, CrossStack, Layer, Placement, Stack
+from kakehashi.models.stack import CrossLayer, CrossSkip, CrossStack, Layer, Placement, Skip, Stack
 from kakehashi.models.transformer import EncoderDecoder
 from kakehashi.nn.embeddings import Embeddings
-from kakehashi.nn.feedforward import FeedForward, ReLU
+from kakehashi.nn.feedforward import Experts, FeedForward, ReLU, SwiGLU
 from kakehashi.nn.mixers import CrossMixer, Mixer
 from kakehashi.nn.mixers.attention import Attention
 from kakehashi.nn.mixers.convolution import DilatedConvolution, DynamicConvolution, GatedConvolution, LightConvolution
@@ -117,6 +117,14 @@ PARTICULAR: dict[str, EncoderDecoder] = {
     "small light kernel": model_of(mixer=LightConvolution(kernel=3)),
     "small dynamic kernel": model_of(mixer=DynamicConvolution(kernel=3)),
     "recurrence without its convolution": model_of(mixer=GatedRecurrence(kernel=1)),
+    "one expert a token": model_of(feedforward=Experts(experts=2, top=1, expert=SwiGLU(size=12))),
+    "experts of little room": model_of(feedforward=Experts(experts=2, capacity=0.7, expert=ReLU(size=12))),
+    "deepnorm without a skip": EncoderDecoder(
+        width=16,
+        heads=2,
+        encoder=Stack(depth=3, placement="deepnorm", norm="rms", layers=(Layer(skip=Skip(mixer=0)), Layer())),
+        decoder=CrossStack(depth=2, placement="deepnorm", layers=(CrossLayer(skip=CrossSkip(mixer=2, feedforward=0)),)),
+    ),
 }
 MODELS: dict[type[Config], dict[str, Any]] = {EncoderDecoder: {**DECLARED, **PARTICULAR}}
 ALL: list[tuple[str, Any]] = [row for configs in MODELS.values() for row in configs.items()]

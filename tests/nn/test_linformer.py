@@ -6,6 +6,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from kakehashi.errors import UserError
+from kakehashi.models.stack import Layer, Shared, Stack
+from kakehashi.nn.feedforward import ReLU
 from kakehashi.nn.mixers.attention import Attention
 from kakehashi.nn.mixers.linformer import Linformer, LinformerAttention
 from kakehashi.nn.mixers.protocol import Context
@@ -60,11 +62,13 @@ def test_with_a_full_rank_and_no_mixing_it_is_attention() -> None:
     torch.testing.assert_close(module(x, context(LENGTH)), full(x, context(LENGTH)), atol=1e-12, rtol=0)
 
 
-def test_a_longer_sequence_is_refused() -> None:
-    module = build(Linformer(rank=2, max_length=6))
-    module(numbers(1, 6, WIDTH), context(6))
-    with pytest.raises(UserError, match=r"encoder\.0\.mixer: a sequence of 7 tokens, .* end at 6"):
-        module(numbers(1, 7, WIDTH), context(7))
+def test_a_stack_of_it_is_limited() -> None:
+    layer = Layer(mixer=Linformer(rank=2, max_length=6), feedforward=ReLU(size=8))
+    stack = Stack(depth=1, layers=(layer,)).build(Shared(WIDTH, HEADS, 0.0), "bidirectional", "encoder").double()
+    assert stack.limit == 6
+    stack(numbers(1, 6, WIDTH), context(6))
+    with pytest.raises(UserError, match="encoder: a sequence of 7 tokens, and its parts know 6 places at most"):
+        stack(numbers(1, 7, WIDTH), context(7))
 
 
 def test_operations_grow_with_the_length_alone() -> None:

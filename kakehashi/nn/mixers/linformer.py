@@ -9,7 +9,6 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from kakehashi.errors import UserError
 from kakehashi.nn import kernels
 from kakehashi.nn.mixers.heads import head_size, join, split
 from kakehashi.nn.mixers.protocol import Context, MixerConfig
@@ -32,15 +31,15 @@ class Linformer(MixerConfig):
 
     def build(self, width: int, heads: int, mode: Mode, name: str) -> "LinformerAttention":
         head_size(width, heads)
-        return LinformerAttention(self, width, heads, name)
+        return LinformerAttention(self, width, heads)
 
 
 class LinformerAttention(nn.Module):
-    """x [R, L, D] -> [R, L, D]. Raises UserError where L exceeds `limit`."""
+    """x [R, L, D] -> [R, L, D]. L <= `limit`: the stack sees to it."""
 
-    def __init__(self, config: Linformer, width: int, heads: int, name: str) -> None:
+    def __init__(self, config: Linformer, width: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.limit, self.name = heads, config.max_length, name
+        self.heads, self.limit = heads, config.max_length
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -56,11 +55,6 @@ class LinformerAttention(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         length = x.shape[1]
-        if length > self.limit:
-            raise UserError(
-                f"{self.name}: a sequence of {length} tokens, and its projections end at {self.limit}: "
-                "raise its max_length, or leave longer sentences out"
-            )
         k, v = self.key(x), self.value(x)
         if context.mask is not None:
             k, v = (y.masked_fill(~context.mask[..., None], 0) for y in (k, v))
