@@ -5,11 +5,12 @@ Q queries, K keys, C key size, V value size.
 """
 
 from abc import abstractmethod
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from kakehashi.config import Family
 from kakehashi.nn import kernels
@@ -90,31 +91,58 @@ class AdditiveScore(Score):
         nn.init.uniform_(self.vector, -bound, bound, generator)
 
     def weights(self, q_BHQC: Tensor, k_BGKC: Tensor, bias_BHQK: Tensor | None) -> Tensor:
-        scores = self._scores(q_BHQC, k_BGKC)
-        return (scores if bias_BHQK is None else scores + bias_BHQK).softmax(-1)
+        groups = k_BGKC.shape[1]
+        q_BGSQC, vector_GSC = q_BHQC.unflatten(1, (groups, -1)), self.vector.unflatten(0, (groups, -1))
+        scores: Tensor = _AdditiveScores.apply(q_BGSQC, k_BGKC, vector_GSC)  # pyright: ignore[reportAssignmentType]
+        scores_BHQK = scores.flatten(1, 2)
+        return (scores_BHQK if bias_BHQK is None else scores_BHQK + bias_BHQK).softmax(-1)
 
     def attend(self, q_BHQC: Tensor, k_BGKC: Tensor, v_BGKV: Tensor, bias_BHQK: Tensor | None) -> Tensor:
         return kernels.mix(self.weights(q_BHQC, k_BGKC, bias_BHQK), v_BGKV)
 
-    def _scores(self, q_BHQC: Tensor, k_BGKC: Tensor) -> Tensor:
-        """[B, H, Q, K], block by block; training computes each block again for its gradient."""
-        rows, heads, _, size = q_BHQC.shape
-        pairs = max(1, _BLOCK // (rows * heads * size))
-        keys = min(pairs, k_BGKC.shape[2])
-        grouped = q_BHQC.unflatten(1, (k_BGKC.shape[1], -1))
-        scores = [
-            torch.cat([self._block(q, k) for k in k_BGKC.split(keys, 2)], -1) for q in grouped.split(pairs // keys, 3)
-        ]
-        return torch.cat(scores, 3).flatten(1, 2)
 
-    def _block(self, q_BGSQC: Tensor, k_BGKC: Tensor) -> Tensor:
-        """[B, G, S, Q, K]."""
+class _AdditiveScores(torch.autograd.Function):
+    """[B, G, S, Q, K] in blocks; backward computes each block again, so that none is kept."""
 
-        def compute(q: Tensor, k: Tensor, vector: Tensor) -> Tensor:
-            return ((q[..., None, :] + k[:, :, None, None]).tanh() * vector).sum(-1)
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, vector: Tensor) -> Tensor:
+        ctx.save_for_backward(q, k, vector)
+        scores = q.new_empty(*q.shape[:4], k.shape[2])
+        for rows, columns in _blocks(q, k):
+            units = _units(q, k, rows, columns)
+            scores[..., rows, columns] = units.mul_(vector[:, :, None, None]).sum(-1)
+        return scores
 
-        vector_GS11C = self.vector.view(*q_BGSQC.shape[1:3], 1, 1, -1)
-        return checkpoint(compute, q_BGSQC, k_BGKC, vector_GS11C, use_reentrant=False, preserve_rng_state=False)
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, vector = ctx.saved_tensors
+        of_q, of_k, of_vector = (torch.zeros_like(x) for x in (q, k, vector))
+        for rows, columns in _blocks(q, k):
+            gradient = gradients[0][..., rows, columns, None]
+            units = _units(q, k, rows, columns)
+            of_vector += (gradient * units).sum((0, 3, 4))
+            of_sum = units.square_().neg_().add_(1).mul_(vector[:, :, None, None]).mul_(gradient)
+            of_q[:, :, :, rows] += of_sum.sum(4)
+            of_k[:, :, columns] += of_sum.sum((2, 3))
+        return of_q, of_k, of_vector
+
+
+def _blocks(q_BGSQC: Tensor, k_BGKC: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of the scores: whole rows if they fit, else pieces of one."""
+    queries, keys = q_BGSQC.shape[3], k_BGKC.shape[2]
+    pairs = max(1, _BLOCK * queries // q_BGSQC.numel())
+    wide = min(pairs, keys)
+    for row in range(0, queries, pairs // wide):
+        for column in range(0, keys, wide):
+            yield slice(row, row + pairs // wide), slice(column, column + wide)
+
+
+def _units(q_BGSQC: Tensor, k_BGKC: Tensor, rows: slice, columns: slice) -> Tensor:
+    """tanh(q + k) of a block, [B, G, S, Q, K, C]."""
+    return (q_BGSQC[:, :, :, rows, None] + k_BGKC[:, :, None, None, columns]).tanh_()
 
 
 ScoreConfig = Annotated[Dot | Additive, Family()]

@@ -187,22 +187,23 @@ def scores_seen() -> Generator[list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "most"),
+    ("pattern", "total", "largest"),
     [
-        (Full(), 4096 * 4096),
-        (Both(patterns=(Causal(), Full())), 4096 * 4096 * 5 / 8),  # in four blocks of 1,024 queries
-        (Window(size=64), 4096 * 3 * 64),
-        (Both(patterns=(Window(size=64), Strided(stride=4))), 4096 * 3 * 64),
-        (Strided(stride=64), 4096 * 64),
-        (Fixed(stride=64, summary=4), 4096 * (64 + 4 * 64)),
-        (Either(patterns=(Window(size=64), Global(count=2))), 4096 * (3 * 64 + 2) + 64 * 4096),
+        (Full(), 4096 * 4096, 1024 * 4096),
+        (Both(patterns=(Causal(), Full())), 4096 * 4096 * 5 / 8, 1024 * 4096),  # in four blocks of 1,024 queries
+        (Window(size=64), 4096 * 192, 64 * 192),
+        (Both(patterns=(Window(size=64), Strided(stride=4))), 4096 * 192, 64 * 192),
+        (Strided(stride=64), 4096 * 64, 64 * 64),
+        (Fixed(stride=64, summary=4), 4096 * (64 + 4 * 64), 64 * (64 + 4 * 64)),
+        (Either(patterns=(Window(size=64), Global(count=2))), 4096 * (192 + 2) + 64 * 4096, 64 * 4096),
     ],
     ids=repr,
 )
-def test_as_many_scores_as_the_pattern_needs(pattern: PatternConfig, most: int) -> None:
+def test_as_many_scores_as_the_pattern_needs(pattern: PatternConfig, total: int, largest: int) -> None:
+    """In all, and at once."""
     with scores_seen() as sizes:
         Attention(pattern=pattern).build(4, 1, "bidirectional", "a")(torch.randn(1, 4096, 4), Context(places(4096)))
-    assert 0.9 * most <= sum(sizes) <= most and max(sizes) <= 1024 * 4096
+    assert 0.9 * total <= sum(sizes) <= total and 0.9 * largest <= max(sizes) <= largest
 
 
 def test_a_step_of_a_window_looks_at_the_window() -> None:

@@ -4,7 +4,7 @@ Shapes: R rows, N sentences (R = N * fanout in cross-attention of a beam), Q que
 and values (H unless grouped), C key size, V value size, D width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -87,7 +87,8 @@ class MultiHeadAttention(nn.Module):
         self.sizes, self.mode, self.pattern, self.name = sizes, mode, pattern, name
         self.query = nn.Linear(sizes.width, sizes.heads * sizes.key)
         self.key = nn.Linear(sizes.width, sizes.kv_heads * sizes.key)
-        self.value = self.key if config.values == "keys" else nn.Linear(sizes.width, sizes.kv_heads * sizes.value)
+        self.tied = config.values == "keys"
+        self.value = self.key if self.tied else nn.Linear(sizes.width, sizes.kv_heads * sizes.value)
         self.output = nn.Linear(sizes.heads * sizes.value, sizes.width)
         self.score: Score = config.score.build(sizes.heads, sizes.key)
 
@@ -100,16 +101,12 @@ class MultiHeadAttention(nn.Module):
         """Over the encoded source: all hypotheses of a sentence share its keys, as further queries of one row."""
         memory, state = context.memory, context.state
         assert memory is not None, "cross-attention needs an encoded source"
-        if state is None:
-            k = self._keys(memory.states)
-            v = self._values(memory.states, k)
-        else:
-            k = state.once(f"{self.name}.key", lambda: self._keys(memory.states))
-            v = (
-                k
-                if self.value is self.key
-                else state.once(f"{self.name}.value", lambda: self._values(memory.states, k))
-            )
+
+        def once(name: str, compute: Callable[[], Tensor]) -> Tensor:
+            return compute() if state is None else state.once(f"{self.name}.{name}", compute)
+
+        k = once("key", lambda: _heads(self.key(memory.states), self.sizes.key))
+        v = k if self.tied else once("value", lambda: _heads(self.value(memory.states), self.sizes.value))
         rows, _, queries, _ = q_RHQC.shape
         fanout = rows // len(k)
         folded = q_RHQC.unflatten(0, (-1, fanout)).transpose(1, 2).flatten(2, 3) if fanout > 1 else q_RHQC
@@ -129,20 +126,14 @@ class MultiHeadAttention(nn.Module):
         rows = [_index(queries, q.device) for queries, _ in groups]
         columns = [_index(keys, q.device) for _, keys in groups]
         pieces = kernels.pieces(q, rows), kernels.pieces(k, columns), kernels.pieces(v, columns)
-        mixed = [self._group(*piece, context) for piece in zip(*pieces, rows, columns, strict=True)]
-        if len(mixed) == 1:
-            return mixed[0]
-        joined = torch.cat(mixed, 2)
-        if all(isinstance(index, slice) for index in rows):
-            return joined
-        order = torch.cat([torch.arange(r.start, r.stop, r.step) for r, _ in groups]).argsort()
-        return joined.index_select(2, order.to(q.device))
+        mixed = [self._attend(*piece, context) for piece in zip(*pieces, rows, columns, strict=True)]
+        return _join(mixed, [queries for queries, _ in groups])
 
     def _rotated(self, q: Tensor, x: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, with all that was cached; the positions' rotation is in them."""
-        state, new = context.state, self._keys(x)
+        state, new = context.state, _heads(self.key(x), self.sizes.key)
         q, k = context.position.rotate(context.position_context, q, new)
-        v = self._values(x, new)
+        v = new if self.tied else _heads(self.value(x), self.sizes.value)
         if state is None:
             return q, k, v
         cached = state.append(f"{self.name}.key", k)
@@ -157,7 +148,7 @@ class MultiHeadAttention(nn.Module):
                 step = block.step if shortest == longest else 1
                 yield block, self.pattern.keys_of(range(block[0] + shortest, block[-1] + longest + 1, step), keys)
 
-    def _group(self, q: Tensor, k: Tensor, v: Tensor, rows: Index, columns: Index, context: Context) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, rows: Index, columns: Index, context: Context) -> Tensor:
         bias = self._bias(q, rows, columns, context)
         if not context.position.has_values:
             return self.score.attend(q, k, v, bias)
@@ -166,8 +157,8 @@ class MultiHeadAttention(nn.Module):
 
     def _bias(self, q: Tensor, rows: Index, columns: Index, context: Context) -> Tensor | None:
         """What a group's scores get: what pattern and padding hide, and the position's bias."""
-        keys = context.positions if context.state is None else context.state.slots(context.positions.shape[1])
-        allowed = self.pattern.allowed(context.positions[:, rows], keys[:, columns])
+        places = columns if isinstance(columns, Tensor) else torch.arange(columns.start, columns.stop, device=q.device)
+        allowed = self.pattern.allowed(context.positions[:, rows], places[None])
         if context.mask is not None:
             padding = context.mask[:, None, columns]
             allowed = padding if allowed is None else allowed & padding
@@ -176,12 +167,6 @@ class MultiHeadAttention(nn.Module):
             return bias
         hidden = kernels.hide(allowed, q.dtype)[:, None]
         return hidden if bias is None else bias + hidden
-
-    def _keys(self, x: Tensor) -> Tensor:
-        return _heads(self.key(x), self.sizes.key)
-
-    def _values(self, x: Tensor, keys: Tensor) -> Tensor:
-        return keys if self.value is self.key else _heads(self.value(x), self.sizes.value)
 
 
 def _heads(x: Tensor, size: int) -> Tensor:
@@ -194,11 +179,20 @@ def _index(places: range | Tensor, device: torch.device) -> Index:
     first, last = int(places[0]), int(places[-1])
     if last - first + 1 == len(places):
         return slice(first, last + 1)
-    return (
-        torch.arange(places.start, places.stop, places.step, device=device)
-        if isinstance(places, range)
-        else places.to(device)
-    )
+    if isinstance(places, range):
+        return torch.arange(places.start, places.stop, places.step, device=device)
+    return places.to(device)
+
+
+def _join(mixed: list[Tensor], queries: list[range]) -> Tensor:
+    """The outputs [R, H, Q, V] of groups of queries, in the order of the sequence."""
+    if len(mixed) == 1:
+        return mixed[0]
+    joined = torch.cat(mixed, 2)
+    if all(group.step == 1 for group in queries):
+        return joined
+    places = torch.cat([torch.arange(group.start, group.stop, group.step) for group in queries])
+    return joined.index_select(2, places.argsort().to(joined.device))
 
 
 def _unfold(folded: Tensor, fanout: int, queries: int) -> Tensor:
