@@ -28,7 +28,7 @@ class Pattern(Variant):
 
     @abstractmethod
     def groups(self, queries: int) -> tuple[range, ...]:
-        """The queries 0, 1, ... cut into groups whose keys are much the same: blocks, or every so manyth query."""
+        """The queries 0, 1, ... cut into groups whose keys are much the same: blocks, or every n-th query."""
 
     @abstractmethod
     def keys_of(self, queries: range, count: int) -> range | Tensor:
@@ -114,7 +114,7 @@ class Strided(Pattern):
 class Fixed(Pattern):
     """One's own block of `stride`, and the last `summary` places of every block: key mod stride >= stride - summary.
 
-    Child et al. 2019 (arXiv 1904.10509), section 4.3: A^(1) and A^(2) of fixed attention in one head.
+    Child et al. 2019 (arXiv 1904.10509), section 4.3: A^(1) and A^(2) of fixed attention, merged in one head (5.1).
     O(length * (stride + length * summary / stride)).
     """
 
