@@ -24,13 +24,10 @@ def attend(q_BHQC: Tensor, k_BGKC: Tensor, v_BGKV: Tensor, bias_BHQK: Tensor | N
     """The attention's output [B, H, Q, V]. `q` comes scaled; `bias` broadcasts to [B, H, Q, K]."""
     if q_BHQC.device.type == "cpu" and q_BHQC.shape[2] * k_BGKC.shape[2] <= _SHORT:
         return mix(weights(q_BHQC, k_BGKC, bias_BHQK), v_BGKV)
-    share = q_BHQC.shape[1] // k_BGKC.shape[1]
-    if share == 1:
-        return functional.scaled_dot_product_attention(q_BHQC, k_BGKC, v_BGKV, attn_mask=bias_BHQK, scale=1.0)
-    # One head of each group after another: torch's own way (enable_gqa) repeats the keys and holds the scores on a CPU.
-    return torch.stack(
-        [attend(q_BHQC[:, s::share], k_BGKC, v_BGKV, _heads(bias_BHQK, s, share)) for s in range(share)], 2
-    ).flatten(1, 2)
+    size, grouped = max(k_BGKC.shape[3], v_BGKV.shape[3]), q_BHQC.shape[1] > k_BGKC.shape[1]
+    q, k, v = (_widen(x, size) for x in (q_BHQC, k_BGKC, v_BGKV))  # for two sizes torch has none but the plain formula
+    mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias_BHQK, scale=1.0, enable_gqa=grouped)
+    return mixed[..., : v_BGKV.shape[3]]
 
 
 def weights(q_BHQC: Tensor, k_BGKC: Tensor, bias_BHQK: Tensor | None) -> Tensor:
@@ -86,8 +83,5 @@ def _product(x_BHQX: Tensor, y_BGXY: Tensor) -> Tensor:
     return (x_BHQX.unflatten(1, (groups, -1)).flatten(2, 3) @ y_BGXY).view(*x_BHQX.shape[:3], -1)
 
 
-def _heads(bias_BHQK: Tensor | None, first: int, step: int) -> Tensor | None:
-    """Every `step`th head of a bias; all of one that has no heads of its own."""
-    if bias_BHQK is None or bias_BHQK.dim() < 3 or bias_BHQK.shape[-3] == 1:
-        return bias_BHQK
-    return bias_BHQK[..., first::step, :, :]
+def _widen(x: Tensor, size: int) -> Tensor:
+    return x if x.shape[-1] == size else functional.pad(x, (0, size - x.shape[-1]))

@@ -226,6 +226,16 @@ def test_no_key_is_repeated_for_its_heads(short: int, monkeypatch: pytest.Monkey
     assert cost.largest <= 8 * 4096
 
 
+@pytest.mark.parametrize(("groups", "value_size"), [(8, 4), (2, 4), (1, 32), (2, 16)])
+def test_no_square_is_held_whatever_the_sizes(groups: int, value_size: int) -> None:
+    """Neither where heads share keys, nor where the sizes of keys and values differ."""
+    q, k, v = torch.randn(1, 8, 1024, 16), torch.randn(1, groups, 1024, 16), torch.randn(1, groups, 1024, value_size)
+    q.requires_grad_()
+    with Cost() as cost:
+        kernels.attend(q, k, v, None).sum().backward()
+    assert cost.largest <= 8 * 1024 * max(16, value_size)
+
+
 def test_additive_scores_come_in_bounded_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """[Q, K, C] would be 2^21 numbers; training keeps none of the blocks."""
     monkeypatch.setattr(scores, "_BLOCK", 2**14)
