@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from kakehashi.models.stack import LayerModule, StackModule
 from kakehashi.models.transformer import Transformer
-from kakehashi.nn import kernels
 from kakehashi.nn.mixers.attention import MultiHeadAttention
 
 
@@ -166,12 +165,14 @@ def _watch_mixer(mixer: nn.Module, rows: list[_Row]) -> Iterator[Any]:
 def _attention(mixer: MultiHeadAttention, seen: Mapping[str, Tensor], output: Tensor) -> Iterator[_Row]:
     """The first head's Q, K, V, as seen, taken through the kernel by itself: fused kernels never show the scores."""
     kind, remark = _KINDS[mixer.mode]
-    q, k, v = (seen[name].unflatten(-1, (mixer.sizes.heads, -1))[:, :, 0] for name in ("query", "key", "value"))
-    weights = kernels.weights(q, k, None)
+    sizes = {"query": mixer.sizes.key, "key": mixer.sizes.key, "value": mixer.sizes.value}
+    heads = [seen[name].unflatten(-1, (-1, size)).transpose(1, 2) for name, size in sizes.items()]
+    weights = mixer.score.weights(heads[0], heads[1], None)[:, 0]
+    q, k, v = (head[:, 0] for head in heads)
     yield f"{kind}, one head: Q", _dimensions(q), "what each token looks for"
     yield f"{kind}, one head: K", _dimensions(k), "what each token is found by"
     yield f"{kind}, one head: V", _dimensions(v), "what each token hands over"
-    yield f"{kind}, one head: scores", _dimensions(weights), f"Q K^T / sqrt(d_k), soft-max over each row{remark}"
+    yield f"{kind}, one head: scores", _dimensions(weights), f"{mixer.score.formula}, soft-max over each row{remark}"
     yield f"{kind}, one head: output", _dimensions(weights @ v), "scores times V"
     yield f"{kind}: {mixer.sizes.heads} heads", _dimensions(seen["concatenated"]), "all heads, concatenated"
     yield f"{kind}: output", _dimensions(output), "times W_O"

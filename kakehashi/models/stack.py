@@ -15,7 +15,7 @@ from kakehashi.errors import UserError
 from kakehashi.nn.dropout import Dropout
 from kakehashi.nn.feedforward import FeedForward, ReLU
 from kakehashi.nn.mixers import CrossMixer, Mixer
-from kakehashi.nn.mixers.attention import Attention, Sizes
+from kakehashi.nn.mixers.attention import Attention
 from kakehashi.nn.mixers.protocol import Context, Limited, MixerConfig, Sized
 from kakehashi.nn.norms import LayerNorm, Norm
 from kakehashi.nn.positions import Mode, Position, PositionConfig, Sinusoidal
@@ -127,7 +127,7 @@ def _sizes(config: MixerConfig, mixer: nn.Module, shared: Shared) -> HeadSizes:
     if config.attends and isinstance(mixer, Sized):
         return mixer.sizes
     head = shared.width // shared.heads
-    return Sizes(shared.width, shared.heads, head, head)
+    return HeadSizes(shared.width, shared.heads, head, head)
 
 
 class StackModule(nn.Module):

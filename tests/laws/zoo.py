@@ -24,8 +24,9 @@ from kakehashi.nn.mixers.linformer import Linformer
 from kakehashi.nn.mixers.lsh import LSH
 from kakehashi.nn.mixers.recurrence import SSRU, GatedRecurrence
 from kakehashi.nn.norms import Norm
-from kakehashi.nn.patterns import Both, Causal, PatternConfig
+from kakehashi.nn.patterns import Both, Causal, Either, Fixed, Global, PatternConfig, Random, Strided, Window
 from kakehashi.nn.positions import T5, Alibi, Learned, Mode, PositionConfig, Rope, Shaw, Sinusoidal
+from kakehashi.nn.scores import Additive, ScoreConfig
 
 SOURCE, TARGET = 23, 29  # sizes of the vocabularies
 LENGTHS = [6, 3, 1, 5]
@@ -72,6 +73,7 @@ DECLARED: dict[str, EncoderDecoder] = {
     **{f"mixer {m().kind}": model_of(mixer=m()) for m in members(Mixer)},
     **{f"cross {m().kind}": model_of(cross=m()) for m in members(CrossMixer)},
     **{f"pattern {m().kind}": model_of(mixer=Attention(pattern=m())) for m in members(PatternConfig)},
+    **{f"score {m().kind}": model_of(mixer=Attention(score=m())) for m in members(ScoreConfig)},
     **{f"tie {name}": model_of(tie=name) for name in choices("tie")},
     **{f"scale {name}": model_of(scale=name) for name in choices("scale")},
 }
@@ -79,7 +81,6 @@ SMALL = ReLU(size=24)
 DILATED = [DilatedConvolution(dilation=d) for d in (1, 2, 4)]
 PARTICULAR: dict[str, EncoderDecoder] = {
     "sizes of a head": model_of(mixer=Attention(key_size=3, value_size=5), cross=Attention(key_size=7, value_size=2)),
-    "two patterns": model_of(mixer=Attention(pattern=Both(first=Causal(), second=Causal()))),
     "position learned, just long enough": model_of(position=Learned(max_length=12)),
     "position shaw, clip 2, sizes of a head": model_of(
         position=Shaw(clip=2), mixer=Attention(key_size=3, value_size=5)
@@ -91,6 +92,19 @@ PARTICULAR: dict[str, EncoderDecoder] = {
     "mixer indexed, few keys": model_of(mixer=Indexed(keep=2, index_size=4)),
     "mixer linformer, small": model_of(mixer=Linformer(rank=3, max_length=16)),
     "mixer lsh, few buckets": model_of(mixer=LSH(buckets=2, chunk=2, rounds=2)),
+    "two patterns": model_of(mixer=Attention(pattern=Both(patterns=(Causal(), Causal())))),
+    "window of 2": model_of(mixer=Attention(pattern=Window(size=2))),
+    "stride of 3": model_of(mixer=Attention(pattern=Strided(stride=3))),
+    "blocks of 3 with summaries": model_of(mixer=Attention(pattern=Fixed(stride=3, summary=1))),
+    "random blocks of 2": model_of(mixer=Attention(pattern=Random(block=2, count=1))),
+    "dilated window": model_of(mixer=Attention(pattern=Both(patterns=(Window(size=4), Strided(stride=2))))),
+    "BigBird": model_of(mixer=Attention(pattern=Either(patterns=(Window(size=1), Global(), Random(block=2, count=1))))),
+    "additive scores": model_of(mixer=Attention(score=Additive()), cross=Attention(score=Additive(), kv_heads=1)),
+    "multi-query": model_of(mixer=Attention(kv_heads=1), cross=Attention(kv_heads=1)),
+    "values are keys": model_of(mixer=Attention(values="keys"), cross=Attention(values="keys")),
+    "window, tied, multi-query, additive": model_of(
+        mixer=Attention(pattern=Window(size=2), values="keys", kv_heads=1, score=Additive())
+    ),
     "alternating layers": EncoderDecoder(
         width=16,
         heads=4,

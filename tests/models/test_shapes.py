@@ -17,6 +17,7 @@ from kakehashi.nn.embeddings import Embeddings
 from kakehashi.nn.feedforward import Experts, ReLU, SwiGLU
 from kakehashi.nn.mixers.attention import Attention
 from kakehashi.nn.residual import PLACEMENTS
+from kakehashi.nn.scores import Additive
 
 
 class Preset(Config):
@@ -126,6 +127,25 @@ def test_gates_and_routers_are_shown(placement: Placement) -> None:
     ]
     assert feedforwards == [{"gate": (4, 10), "inner": (4, 10), "outer": (4, 8)}, {"router": (4, 3)}]
     assert rows(parameter_shapes(model), "encoder layer 1")["feedforward.experts.2.inner.weight"] == (6, 8)
+
+
+def test_shared_heads_and_other_scores_are_shown() -> None:
+    config = EncoderDecoder(
+        width=8,
+        heads=4,
+        encoder=Stack(depth=1, layers=(Layer(mixer=Attention(kv_heads=2, value_size=5)),)),
+        decoder=CrossStack(depth=1, layers=(CrossLayer(mixer=Attention(score=Additive(), values="keys", kv_heads=1)),)),
+    )
+    model = config.build(Vocabulary(20), Vocabulary(20))
+    found = shapes(model, 6, 3)
+    grouped, tied = rows(found, "encoder layer 0"), rows(found, "decoder layer 0")
+    assert grouped["self-attention, one head: V"] == (6, 5) and grouped["self-attention: 4 heads"] == (6, 20)
+    assert tied["masked self-attention, one head: K"] == tied["masked self-attention, one head: V"] == (3, 2)
+    meanings = {shape.name: shape.meaning for shape in found}
+    assert meanings["masked self-attention, one head: scores"].startswith("v^T tanh(Q + K), soft-max over each row")
+    assert meanings["cross-attention, one head: scores"].startswith("Q K^T / sqrt(d_k), soft-max over each row")
+    parameters = rows(parameter_shapes(model), "decoder layer 0")
+    assert parameters["mixer.key.weight"] == (2, 8) and "mixer.value.weight" not in parameters
 
 
 def test_looking_leaves_no_trace(varied: Transformer) -> None:
