@@ -195,7 +195,8 @@ class GNMT(Attending):
     """Wu et al. 2016 (GNMT, arXiv 1609.08144), section 3 and figure 1: additive attention from the bottom layer.
 
     c_t = attend(h_t of the bottom layer); each layer above reads [what is below it; c_t]; hidden_t = h_t of the top.
-    Nothing flows back down, so every layer runs over the whole target at once.
+    The paper attends by h_(t-1), which has not yet seen y_t. Nothing flows back down, so every layer runs over the
+    whole target at once.
     """
 
     kind: Literal["gnmt"] = "gnmt"

@@ -47,21 +47,20 @@ class LSTMLayer(nn.Module):
         """Each gate's matrix: Glorot for the input, orthogonal for the recurrence (Saxe et al. 2014); biases zero but
         the forget gate's, which is one (Jozefowicz et al. 2015): a new layer remembers."""
         for name, parameter in self.lstm.named_parameters():
-            if name.startswith("bias"):
-                nn.init.zeros_(parameter)
-                if name.startswith("bias_ih"):
-                    nn.init.ones_(parameter.chunk(4)[1])
-            for gate in parameter.chunk(4) if name.startswith("weight") else ():
-                fill = nn.init.xavier_uniform_ if name.startswith("weight_ih") else nn.init.orthogonal_
-                fill(gate, generator=generator)
+            for gate, part in zip("ifgo", parameter.chunk(4), strict=True):
+                if name.startswith("weight_ih"):
+                    nn.init.xavier_uniform_(part, generator=generator)
+                elif name.startswith("weight_hh"):
+                    nn.init.orthogonal_(part, generator=generator)
+                else:  # of torch's two biases, which add up
+                    nn.init.constant_(part, 1.0 if gate == "f" and name.startswith("bias_ih") else 0.0)
 
     def forward(self, x_RLD: Tensor, past_R2D: Tensor, context_RLC: Tensor | None) -> tuple[Tensor, Tensor]:
         """y [R, L, D], and h and c [R, 2, D] behind it."""
-        inputs = self.dropout(
-            x_RLD if self.context == 0 or context_RLC is None else torch.cat((x_RLD, context_RLC), -1)
-        )
+        read = x_RLD if self.context == 0 or context_RLC is None else torch.cat((x_RLD, context_RLC), -1)
+        inputs = self.dropout(read)
         h, c = past_R2D.unbind(1)
-        if inputs.shape[1] == 1:  # a third cheaper than torch's layer, and just the same
+        if inputs.shape[1] == 1:  # the same as below, a quarter cheaper to train
             h, c = torch.lstm_cell(inputs[:, 0], (h, c), *self.lstm.all_weights[0])
             y = h[:, None]
         else:
