@@ -11,6 +11,10 @@ from kakehashi.data.subwords import Unigram, train_subwords
 from kakehashi.describe import describe
 from kakehashi.errors import UserError
 from kakehashi.evaluation.card import Card
+from kakehashi.models import ModelConfig
+from kakehashi.models.bytenet import ByteNet
+from kakehashi.models.convs2s import ConvS2S
+from kakehashi.models.lstm import LSTM
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.stack import CrossStack, Stack
 from kakehashi.models.transformer import EncoderDecoder
@@ -29,16 +33,21 @@ def number(text: str, label: str) -> int:
     return int(row(text, label, r"[\d,]+").replace(",", ""))
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved model of width 16 with tied tables, and a card."""
+def saved(config: ModelConfig, path: Path) -> Path:
+    """A model directory at `path`, its tables tied."""
     torch.manual_seed(1)
     segmenters = train_subwords(Unigram(), [Pair(f"Room {i} is free.", f"Zimmer {i} ist frei.") for i in range(200)])
-    config = EncoderDecoder(width=16, heads=2, encoder=Stack(depth=1), decoder=CrossStack(depth=2))
     vocabulary = Vocabulary(segmenters.source.size)
-    saved = ModelDirectory(source="en", target="de", model=config, subwords=Unigram())
-    path = tmp_path_factory.mktemp("run") / "model"
-    Translator(saved, config.build(vocabulary, vocabulary).eval(), segmenters).save(path)
+    described = ModelDirectory(source="en", target="de", model=config, subwords=Unigram())
+    Translator(described, config.build(vocabulary, vocabulary).eval(), segmenters).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved Transformer of width 16, and a card."""
+    config = EncoderDecoder(width=16, heads=2, encoder=Stack(depth=1), decoder=CrossStack(depth=2))
+    path = saved(config, tmp_path_factory.mktemp("run") / "model")
     Card(name="rooms", source="en", target="de", model_licence="CC0-1.0").write(path / "card.json")
     return path
 
@@ -85,6 +94,24 @@ def test_a_model_directory(directory: Path) -> None:
 
 def test_shapes_of_a_model_directory(directory: Path) -> None:
     assert row(describe(directory, shapes=7), "self-attention, one head: scores").split()[0] == "7x7"
+
+
+@pytest.mark.parametrize(
+    ("config", "parameter"),
+    [
+        (LSTM(width=16), "stack.layers.0.lstm.weight_hh_l0 64x16"),
+        (ConvS2S(width=16), "blocks.0.weight 32x48"),
+        (ByteNet(width=16), "blocks.0.convolution.weight 8x24"),
+    ],
+    ids=["lstm", "convs2s", "bytenet"],
+)
+def test_other_models(config: ModelConfig, parameter: str, tmp_path: Path) -> None:
+    text = describe(saved(config, tmp_path / "model"), shapes=7)
+    assert row(text, "model").startswith(f"{config.kind}(width=16, ")
+    total = sum(number(text, part) for part in ("embeddings", "encoder", "decoder"))
+    assert number(text, "parameters") == total
+    assert "source and a target of 7 tokens: shown for models of kind encoder_decoder only" in text
+    assert parameter in " ".join(text.split())
 
 
 def test_a_directory_goes_before_a_preset(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,9 @@
 from typing import Annotated
 
 from kakehashi.config import Family
+from kakehashi.models.bytenet import ByteNet
+from kakehashi.models.convs2s import ConvS2S
+from kakehashi.models.lstm import LSTM
 from kakehashi.models.transformer import EncoderDecoder
 
-ModelConfig = Annotated[EncoderDecoder, Family()]
+ModelConfig = Annotated[EncoderDecoder | LSTM | ConvS2S | ByteNet, Family()]

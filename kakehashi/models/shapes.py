@@ -70,7 +70,7 @@ def shapes(model: Transformer, source_length: int, target_length: int) -> list[S
     ]
 
 
-def parameter_shapes(model: Transformer) -> list[Shape]:
+def parameter_shapes(model: nn.Module) -> list[Shape]:
     """Every parameter tensor by its name in the model file; a shared table comes once, under its first name."""
     unique = dict(model.named_parameters())
     found: list[Shape] = []

@@ -9,15 +9,15 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from kakehashi.config import Config
 from kakehashi.models.initialisation import initialise
 from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
 from kakehashi.models.stack import CrossStack, Shared, Stack
-from kakehashi.nn.embeddings import Embedding, Embeddings
+from kakehashi.nn.embeddings import Embeddings
 from kakehashi.nn.mixers.protocol import Context
+from kakehashi.nn.variant import Variant
 
 
-class EncoderDecoder(Config):
+class EncoderDecoder(Variant):
     """An encoder over the source and a causal decoder that looks at it."""
 
     kind: Literal["encoder_decoder"] = "encoder_decoder"
@@ -30,11 +30,6 @@ class EncoderDecoder(Config):
 
     def build(self, source: Vocabulary, target: Vocabulary) -> "Transformer":
         """Raises ValueError where the settings contradict each other."""
-        if self.embeddings.tie == "all" and source != target:
-            raise ValueError(
-                "model.embeddings.tie: 'all' needs one vocabulary for both sides; "
-                "set task.subwords.vocabulary=joint or model.embeddings.tie=target"
-            )
         return Transformer(self, source, target)
 
 
@@ -45,15 +40,13 @@ class Transformer(nn.Module):
         super().__init__()
         self.config, self.source_vocabulary, self.target_vocabulary = config, source, target
         shared = Shared(config.width, config.heads, config.dropout)
-        tie, scale = config.embeddings.tie, config.embeddings.scale
-        self.source_embedding = Embedding(source.size, config.width, scale)
-        self.target_embedding = self.source_embedding if tie == "all" else Embedding(target.size, config.width, scale)
+        tables = config.embeddings.build(source.size, target.size, config.width)
+        self.source_embedding, self.target_embedding = tables
         self.encoder = config.encoder.build(shared, "bidirectional", "encoder", read_by=config.decoder.depth)
         self.decoder = config.decoder.build(shared, "causal", "decoder")
         self.projection = nn.Linear(config.width, target.size, bias=False)
         initialise(self)
-        if tie != "none":  # after initialisation: the shared table keeps the embedding's distribution
-            self.projection.weight = self.target_embedding.table.weight
+        config.embeddings.connect(self.projection, self.target_embedding)
 
     @property
     def max_length(self) -> int | None:
@@ -75,14 +68,11 @@ class Transformer(nn.Module):
 
     def begin(self, encoded: Encoded) -> State:
         """An empty state, one hypothesis a sentence."""
-        state = State(len(encoded.states), encoded.states.device)
-        state.sentence = {"encoded.states": encoded.states, "encoded.mask": encoded.mask}
-        return state
+        return encoded.begin()
 
     def step(self, tokens: Tensor, state: State, alignment: bool = False) -> Output:
         """tokens [R, L] behind those taken in -> what follows each."""
-        encoded = Encoded(state.sentence["encoded.states"], state.sentence["encoded.mask"])
-        context = Context(positions=state.positions(tokens.shape[1]), memory=encoded, state=state)
+        context = Context(positions=state.positions(tokens.shape[1]), memory=Encoded.of(state), state=state)
         output = self._generate(tokens, context, alignment)
         state.advance(tokens.shape[1])
         return output

@@ -19,6 +19,25 @@ class Embeddings(Config):
     tie: Literal["all", "target", "none"] = "all"
     scale: Literal["sqrt_width", "none"] = "sqrt_width"
 
+    def build(self, source: int, target: int, width: int) -> tuple["Embedding", "Embedding"]:
+        """The tables of both sides, for vocabularies of these sizes.
+
+        Raises ValueError where one table is asked for two vocabularies.
+        """
+        if self.tie == "all" and source != target:
+            raise ValueError(
+                "model.embeddings.tie: 'all' needs one vocabulary for both sides; "
+                "set task.subwords.vocabulary=joint or model.embeddings.tie=target"
+            )
+        first = Embedding(source, width, self.scale)
+        return first, first if self.tie == "all" else Embedding(target, width, self.scale)
+
+    def connect(self, projection: nn.Linear, target: "Embedding") -> None:
+        """The projection takes over the target's table, unless `tie: none`. After initialisation: what is shared keeps
+        the embedding's distribution."""
+        if self.tie != "none":
+            projection.weight = target.table.weight
+
 
 class Embedding(nn.Module):
     """A table [V, D] and the factor on its vectors."""

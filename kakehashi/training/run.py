@@ -81,9 +81,15 @@ def _check_possible(recipe: Recipe) -> None:
     vocabulary = Vocabulary(1000)
     try:
         with torch.device("meta"):  # shapes without memory
-            recipe.model.build(vocabulary, vocabulary)
+            model = recipe.model.build(vocabulary, vocabulary)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
+    longest = recipe.task.max_tokens + 1  # the end, or the beginning
+    if model.max_length is not None and model.max_length < longest:
+        raise ConfigError(
+            f"model.max_length: sequences of task.max_tokens={recipe.task.max_tokens} need {longest} positions, "
+            f"and the model has {model.max_length}"
+        )
 
 
 def _prepare(recipe: Recipe, directory: Path, resume: bool, cache: Path) -> tuple[TranslationTask, list[str]]:

@@ -1,4 +1,5 @@
-"""What holds for every search strategy: here with a Transformer, whose parts are tried by their own laws."""
+"""What holds for every search strategy: with a Transformer, whose parts are tried by their own laws, and in part with
+one model of every other kind."""
 
 from typing import Any, get_args
 
@@ -8,9 +9,14 @@ from torch import Tensor
 
 from kakehashi.decoding import Beam, Decoding, Greedy, Hypothesis, search
 from kakehashi.decoding.processors import NoRepeatNgram
+from kakehashi.models import ModelConfig
+from kakehashi.models.bytenet import ByteNet, DilatedBlocks
+from kakehashi.models.convs2s import Blocks, ConvS2S
+from kakehashi.models.lstm import LSTM
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.stack import CrossStack, Stack
 from kakehashi.models.transformer import EncoderDecoder, Transformer
+from tests.laws.zoo import members
 
 SIZE = 30
 STRATEGIES = [
@@ -22,6 +28,23 @@ STRATEGIES = [
     Beam(size=3, processors=(NoRepeatNgram(size=2),), max_length=12),
 ]
 LENGTHS = [5, 2, 9, 7, 1]
+
+
+OTHERS = {
+    "lstm": LSTM(width=16),
+    "convs2s": ConvS2S(width=16, encoder=Blocks(depth=1), decoder=Blocks(depth=2)),
+    "bytenet": ByteNet(width=16, encoder=DilatedBlocks(sets=1, dilations=(1, 2)), decoder=DilatedBlocks(sets=1)),
+}
+
+
+def other(kind: str, seed: int) -> Any:
+    """A tiny model of another kind whose choices are clear."""
+    torch.manual_seed(seed)
+    built = OTHERS[kind].build(Vocabulary(SIZE), Vocabulary(SIZE)).double().eval()
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return built
 
 
 def model(seed: int) -> Transformer:
@@ -74,21 +97,41 @@ def test_the_model_of_these_laws_is_a_fair_one() -> None:
     assert sum(h.finished for h in found) > len(found) / 2
 
 
+def assert_rescored(model: Any, seed: int, decoding: Greedy | Beam) -> None:
+    """Every score of a search is that of teacher forcing."""
+    source, mask = sources(seed)
+    size = decoding.build().size
+    for row, hypotheses in enumerate(search(model, source, mask, decoding, count=size)):
+        encoded = model.encode(source[row : row + 1], mask[row : row + 1])
+        for h in hypotheses:
+            tokens = [*h.tokens, 2] if h.finished else h.tokens
+            logits = model.decode(torch.tensor([[1, *tokens[:-1]]]), encoded).logits
+            expected = logits.log_softmax(-1)[0, range(len(tokens)), tokens]
+            assert h.token_log_probabilities == pytest.approx(expected.tolist(), abs=1e-4)
+            assert h.log_probability == pytest.approx(expected.sum().item(), abs=1e-4)
+            alpha = decoding.length_penalty if isinstance(decoding, Beam) else 0.0
+            assert h.score == pytest.approx(h.log_probability / ((5 + len(tokens)) / 6) ** alpha, abs=1e-4)
+
+
 def test_scores_equal_those_of_teacher_forcing(decoding: Greedy | Beam) -> None:
     for seed in range(2):
-        transformer = model(seed)
-        source, mask = sources(seed)
-        size = decoding.build().size
-        for row, hypotheses in enumerate(search(transformer, source, mask, decoding, count=size)):
-            encoded = transformer.encode(source[row : row + 1], mask[row : row + 1])
-            for h in hypotheses:
-                tokens = [*h.tokens, 2] if h.finished else h.tokens
-                logits = transformer.decode(torch.tensor([[1, *tokens[:-1]]]), encoded).logits
-                expected = logits.log_softmax(-1)[0, range(len(tokens)), tokens]
-                assert h.token_log_probabilities == pytest.approx(expected.tolist(), abs=1e-4)
-                assert h.log_probability == pytest.approx(expected.sum().item(), abs=1e-4)
-                alpha = decoding.length_penalty if isinstance(decoding, Beam) else 0.0
-                assert h.score == pytest.approx(h.log_probability / ((5 + len(tokens)) / 6) ** alpha, abs=1e-4)
+        assert_rescored(model(seed), seed, decoding)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@torch.no_grad()
+def test_search_agrees_with_every_model(kind: str) -> None:
+    """Its scores are those of teacher forcing, and greedy search is the beam of size one."""
+    for seed in range(2):
+        built, (source, mask) = other(kind, seed), sources(seed)
+        assert_rescored(built, seed, Beam(size=4, max_length=9))
+        greedy = search(built, source, mask, Greedy(max_length=9))
+        beam = search(built, source, mask, Beam(size=1, max_length=9))
+        assert [h[0].tokens for h in greedy] == [h[0].tokens for h in beam]
+
+
+def test_one_model_of_every_kind_is_tried() -> None:
+    assert {EncoderDecoder, *map(type, OTHERS.values())} == set(members(ModelConfig))
 
 
 def test_order_size_and_padding_of_the_batch_change_nothing(decoding: Greedy | Beam) -> None:

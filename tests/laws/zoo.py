@@ -10,6 +10,11 @@ from typing import Any, get_args
 import torch
 
 from kakehashi.config import Config
+from kakehashi.models.bytenet import ByteNet, DilatedBlocks
+from kakehashi.models.convs2s import Blocks, ConvS2S
+from kakehashi.models.lstm import LSTM
+from kakehashi.models.lstm.attention import AttentionConfig, Bahdanau, Luong
+from kakehashi.models.lstm.layers import EncoderLayers, Layers
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.stack import CrossLayer, CrossSkip, CrossStack, Layer, Placement, Skip, Stack
 from kakehashi.models.transformer import EncoderDecoder
@@ -140,7 +145,50 @@ PARTICULAR: dict[str, EncoderDecoder] = {
         decoder=CrossStack(depth=2, placement="deepnorm", layers=(CrossLayer(skip=CrossSkip(mixer=2, feedforward=0)),)),
     ),
 }
-MODELS: dict[type[Config], dict[str, Any]] = {EncoderDecoder: {**DECLARED, **PARTICULAR}}
+RECURRENT: dict[str, LSTM] = {
+    **{f"lstm {m().kind}": LSTM(width=16, attention=m()) for m in members(AttentionConfig)},
+    "lstm dot, nothing fed": LSTM(
+        width=16,
+        embeddings=Embeddings(tie="none"),
+        encoder=EncoderLayers(depth=1, direction="backward"),
+        decoder=Layers(depth=3, residual_from=2),
+        attention=Luong(score="dot", feeding="none"),
+    ),
+    "lstm forward": LSTM(
+        width=16,
+        embeddings=Embeddings(tie="target"),
+        encoder=EncoderLayers(depth=3, direction="forward", residual_from=2),
+        decoder=Layers(depth=1),
+        attention=Bahdanau(),
+    ),
+}
+CONVOLUTIONAL: dict[str, ConvS2S | ByteNet] = {
+    "convs2s": ConvS2S(width=16, encoder=Blocks(depth=2), decoder=Blocks(depth=2)),
+    "convs2s of several kernels": ConvS2S(
+        width=16,
+        max_length=12,
+        embeddings=Embeddings(tie="none", scale="none"),
+        encoder=Blocks(depth=1, kernel=4),
+        decoder=Blocks(depth=3, kernel=2),
+    ),
+    "bytenet": ByteNet(
+        width=16,
+        encoder=DilatedBlocks(sets=1, dilations=(1, 2)),
+        decoder=DilatedBlocks(sets=2, dilations=(1, 2)),
+    ),
+    "bytenet of several kernels": ByteNet(
+        width=16,
+        embeddings=Embeddings(tie="target"),
+        encoder=DilatedBlocks(sets=1, kernel=5, dilations=(1,)),
+        decoder=DilatedBlocks(sets=1, kernel=2, dilations=(3, 1)),
+    ),
+}
+MODELS: dict[type[Config], dict[str, Any]] = {
+    EncoderDecoder: {**DECLARED, **PARTICULAR},
+    LSTM: RECURRENT,
+    ConvS2S: {name: config for name, config in CONVOLUTIONAL.items() if isinstance(config, ConvS2S)},
+    ByteNet: {name: config for name, config in CONVOLUTIONAL.items() if isinstance(config, ByteNet)},
+}
 ALL: list[tuple[str, Any]] = [row for configs in MODELS.values() for row in configs.items()]
 # The defaults of all families make one and the same model: it is tried once.
 VARIANTS: dict[str, Any] = {"defaults" if config == model_of() else name: config for name, config in ALL}

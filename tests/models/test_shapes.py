@@ -33,6 +33,7 @@ def paper_base() -> Transformer:
     """On the meta device: shapes and no numbers."""
     presets = Path(kakehashi.__file__).parent / "presets"
     config = resolve({"base": "paper-base"}, Preset, presets=presets).model
+    assert isinstance(config, EncoderDecoder)
     with torch.device("meta"):
         return config.build(Vocabulary(37_000), Vocabulary(37_000))
 

@@ -31,7 +31,9 @@ class Preset(Config):
 
 
 def preset(name: str) -> EncoderDecoder:
-    return resolve({"base": name}, Preset, presets=PRESETS).model
+    model = resolve({"base": name}, Preset, presets=PRESETS).model
+    assert isinstance(model, EncoderDecoder)
+    return model
 
 
 def closed_formula(config: EncoderDecoder, vocabulary: int, inner: int) -> int:

@@ -62,6 +62,17 @@ def test_a_run_from_end_to_end(workshop: Workshop, tmp_path: Path, start: Callab
     assert len(Translator.load(run / "model").translate(["Two apples, please.", ""])) == 2
 
 
+@pytest.mark.parametrize(
+    "model", ["lstm, width: 16", "convs2s, width: 16, max_length: 65", "bytenet, width: 16, decoder: {sets: 1}"]
+)
+def test_other_models_are_trained_and_opened(
+    model: str, workshop: Workshop, tmp_path: Path, start: Callable[..., Outcome]
+) -> None:
+    recipe = workshop.recipe(*QUICK, "training.precision=bf16", f"model={{kind: {model}}}")
+    assert start(recipe, tmp_path / "run").scores.keys() == {"valid", "held_out"}
+    assert len(Translator.load(tmp_path / "run" / "model").translate(["Two apples, please.", ""])) == 2
+
+
 def test_an_existing_run_must_be_asked_for(workshop: Workshop, tmp_path: Path, start: Callable[..., Outcome]) -> None:
     (tmp_path / "recipe.yaml").write_text(dump(workshop.recipe()), "utf-8")
     before = files(tmp_path)
@@ -103,6 +114,7 @@ def test_two_processes_do_not_share_a_run(workshop: Workshop, tmp_path: Path, st
     [
         ("model.heads=3", "model: width 16 is not a multiple of heads 3"),
         ("model.width=15", "model: .* 15"),
+        ("model={kind: convs2s, max_length: 64}", "task.max_tokens=64 need 65 positions, and the model has 64"),
         ("task.target=german!", "'german!' is not a language code"),
         ("task.train=absent.{en,de}", "there is no file .*absent.en"),
         ("task.valid=absent.{en,de}", "there is no file .*absent.en"),

@@ -33,6 +33,20 @@ class Encoded:
         more = {name: tensor[sentences] for name, tensor in self.more.items()}
         return Encoded(self.states[sentences], self.mask[sentences], more, self.losses)
 
+    def begin(self) -> State:
+        """The empty state of a generator that reads this source: one hypothesis a sentence."""
+        state = State(len(self.states), self.states.device)
+        more = {f"encoded.more.{name}": tensor for name, tensor in self.more.items()}
+        state.sentence = {"encoded.states": self.states, "encoded.mask": self.mask, **more}
+        return state
+
+    @classmethod
+    def of(cls, state: State) -> "Encoded":
+        """The encoded source that a state began with; its losses are the encoder's alone."""
+        held, prefix = state.sentence, "encoded.more."
+        more = {name.removeprefix(prefix): held[name] for name in held if name.startswith(prefix)}
+        return cls(held["encoded.states"], held["encoded.mask"], more)
+
 
 @dataclass
 class Context:
