@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kakehashi.cli.program import app, example
+from kakehashi.cli.program import Overrides, app, example
 
 
 @app.command(
@@ -28,17 +28,30 @@ def check(
     print(json.dumps(report.as_dict(), ensure_ascii=False, indent=2) if as_json else "\n".join(report.lines()))
 
 
-@app.command(epilog=example("kakehashi info runs/demo/model", "kakehashi info paper-base --shapes 50"))
+@app.command(
+    epilog=example(
+        "kakehashi info runs/demo/model",
+        "kakehashi info paper-base --shapes 50",
+        "kakehashi info tiny model.encoder.placement=post --diagram tiny.svg",
+    )
+)
 def info(
-    model: Annotated[Path, typer.Argument(help="A model directory, or the name of a preset.", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="A model directory, a preset or a recipe.", show_default=False)],
+    overrides: Overrides = None,
     shapes: Annotated[
         int | None, typer.Option(min=1, help="Also each tensor's shape for a sentence of N tokens.")
     ] = None,
+    diagram: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Also draw the architecture into this file.")
+    ] = None,
 ) -> None:
-    """Show what a model is: parameters, sizes, card; with --shapes every dimension."""
-    from kakehashi.describe import describe
+    """Show what a model is: parameters, sizes, card; with --shapes every dimension, with --diagram a drawing."""
+    from kakehashi import describe
+    from kakehashi.data.corpus import write_lines
 
-    print(describe(model, shapes))
+    print(describe.describe(model, shapes, overrides=overrides or ()))
+    if diagram is not None:
+        write_lines(diagram, describe.diagram(model, overrides or ()).splitlines())
 
 
 @app.command(epilog=example("kakehashi schema > recipe.schema.json"))
