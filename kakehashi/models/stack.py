@@ -16,13 +16,15 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from kakehashi.config import Config
+from kakehashi.errors import UserError
 from kakehashi.nn.dropout import Dropout
 from kakehashi.nn.feedforward import FeedForward, ReLU
 from kakehashi.nn.mixers import CrossMixer, Mixer
-from kakehashi.nn.mixers.attention import Attention
-from kakehashi.nn.mixers.protocol import Context, MixerConfig
+from kakehashi.nn.mixers.attention import Attention, Sizes
+from kakehashi.nn.mixers.protocol import Context, MixerConfig, Sized
 from kakehashi.nn.norms import LayerNorm, Norm
 from kakehashi.nn.positions import Mode, Position, PositionConfig, Sinusoidal
+from kakehashi.nn.positions.protocol import HeadSizes
 
 Placement = Literal["pre", "post"]
 
@@ -123,6 +125,13 @@ def _mixer(config: MixerConfig, shared: Shared, mode: Mode, name: str) -> nn.Mod
     return config.build(shared.width, shared.heads, mode, name)
 
 
+def _sizes(config: MixerConfig, mixer: nn.Module, shared: Shared) -> HeadSizes:
+    if config.attends and isinstance(mixer, Sized):
+        return mixer.sizes
+    head = shared.width // shared.heads
+    return Sizes(shared.width, shared.heads, head, head)
+
+
 class StackModule(nn.Module):
     """Embedded tokens x [R, L, D] -> [R, L, D]."""
 
@@ -130,27 +139,41 @@ class StackModule(nn.Module):
         self, trunk: Trunk, layers: Sequence[Layer | CrossLayer], shared: Shared, mode: Mode, name: str
     ) -> None:
         super().__init__()
+        self.name = name
         tiled = [layers[i % len(layers)] for i in range(trunk.depth)]
         self.dropout = Dropout(shared.dropout)
-        self.layers = nn.ModuleList(
-            LayerModule(layer, trunk, shared, mode, f"{name}.{i}") for i, layer in enumerate(tiled)
-        )
-        if trunk.position.in_attention and not any(layer.mixer.attends for layer in tiled):
+        modules = [LayerModule(layer, trunk, shared, mode, f"{name}.{i}") for i, layer in enumerate(tiled)]
+        self.layers = nn.ModuleList(modules)
+        attending = [i for i, layer in enumerate(tiled) if layer.mixer.attends]
+        if trunk.position.in_attention and not attending:
             raise ValueError(f"{name}: positions of kind {trunk.position.kind} act in attention, and no layer has any")
-        first = trunk.position.build(shared.width, shared.heads, mode)
-        count = 1 if first.shared else trunk.depth
-        more = (trunk.position.build(shared.width, shared.heads, mode) for _ in range(count - 1))
-        self.positions = nn.ModuleList([first, *more])
+        sizes = {i: _sizes(tiled[i].mixer, modules[i].mixer, shared) for i in attending or [0]}
+        built = {i: trunk.position.build(sizes[i], mode) for i in sizes}  # for each, so that each is checked
+        one, *_ = built.values()
+        self.positions = nn.ModuleList([one] if one.shared else [built.get(i, Position()) for i in range(trunk.depth)])
         self.norm = trunk.norm.build(shared.width) if trunk.placement == "pre" else nn.Identity()
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         positions, state = context.positions, context.state
+        self._check_length(x.shape[1] + (state.longest if state else 0))
         keys = positions if state is None else state.slots(x.shape[1])
         bound = [replace(context, position=p, position_context=p.prepare(positions, keys)) for p in self._positions()]
         x = self.dropout(bound[0].position.embed(x, positions))
         for i, layer in enumerate(self.layers):
             x = layer(x, bound[i % len(bound)])
         return self.norm(x)
+
+    @property
+    def limit(self) -> int | None:
+        """The longest sequence that it can take; None: any."""
+        return self._positions()[0].limit
+
+    def _check_length(self, length: int) -> None:
+        if self.limit is not None and length > self.limit:
+            raise UserError(
+                f"{self.name}: a sequence of {length} tokens, and its positions end at {self.limit}: "
+                "raise position.max_length, or leave longer sentences out"
+            )
 
     def _positions(self) -> list[Position]:
         return [p for p in self.positions if isinstance(p, Position)]

@@ -41,8 +41,6 @@ class EncoderDecoder(Config):
 class Transformer(nn.Module):
     """Satisfies `models.protocol.Translating`."""
 
-    max_length: int | None = None
-
     def __init__(self, config: EncoderDecoder, source: Vocabulary, target: Vocabulary) -> None:
         super().__init__()
         self.config, self.source_vocabulary, self.target_vocabulary = config, source, target
@@ -56,6 +54,11 @@ class Transformer(nn.Module):
         initialise(self)
         if tie != "none":  # after initialisation: the shared table keeps the embedding's distribution
             self.projection.weight = self.target_embedding.table.weight
+
+    @property
+    def max_length(self) -> int | None:
+        """The shorter of what the two stacks can take."""
+        return min((stack.limit for stack in (self.encoder, self.decoder) if stack.limit is not None), default=None)
 
     def encode(self, source: Tensor, mask: Tensor) -> Encoded:
         """source [N, S] ids, mask [N, S] True where there is a token -> states [N, S, D]."""

@@ -105,3 +105,5 @@ class State:
     def _choose(self, rows: Tensor) -> None:
         self.hypothesis = {name: value.index_select(0, rows) for name, value in self.hypothesis.items()}
         self.lengths = self.lengths.index_select(0, rows)
+        if self.shortest < self.longest and len(rows):  # the longest may be gone
+            self.shortest, self.longest = int(self.lengths.min()), int(self.lengths.max())

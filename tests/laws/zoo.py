@@ -19,7 +19,7 @@ from kakehashi.nn.mixers import CrossMixer, Mixer
 from kakehashi.nn.mixers.attention import Attention
 from kakehashi.nn.norms import Norm
 from kakehashi.nn.patterns import Both, Causal, PatternConfig
-from kakehashi.nn.positions import Mode, PositionConfig, Sinusoidal
+from kakehashi.nn.positions import T5, Alibi, Learned, Mode, PositionConfig, Rope, Shaw, Sinusoidal
 
 SOURCE, TARGET = 23, 29  # sizes of the vocabularies
 LENGTHS = [6, 3, 1, 5]
@@ -72,6 +72,13 @@ DECLARED: dict[str, EncoderDecoder] = {
 PARTICULAR: dict[str, EncoderDecoder] = {
     "sizes of a head": model_of(mixer=Attention(key_size=3, value_size=5), cross=Attention(key_size=7, value_size=2)),
     "two patterns": model_of(mixer=Attention(pattern=Both(first=Causal(), second=Causal()))),
+    "position learned, just long enough": model_of(position=Learned(max_length=12)),
+    "position shaw, clip 2, sizes of a head": model_of(
+        position=Shaw(clip=2), mixer=Attention(key_size=3, value_size=5)
+    ),
+    "position t5, few buckets": model_of(position=T5(buckets=6, max_distance=5)),
+    "position alibi, learned slopes": model_of(position=Alibi(slopes="learned")),
+    "position rope, sizes of a head": model_of(position=Rope(theta=100.0), mixer=Attention(key_size=6, value_size=5)),
     "alternating layers": EncoderDecoder(
         width=16,
         heads=4,

@@ -1,11 +1,12 @@
-"""Sinusoidal positions, by the paper's formula and by what it promises."""
+"""Absolute positions: sinusoids by the paper's formula and by what it promises, learned ones, and none."""
 
 import math
 
 import pytest
 import torch
 
-from kakehashi.nn.positions import NoPosition, Sinusoidal, sinusoids
+from kakehashi.nn.mixers.attention import Sizes
+from kakehashi.nn.positions import Learned, NoPosition, Sinusoidal, sinusoids
 
 
 def by_formula(position: int, width: int) -> list[float]:
@@ -57,7 +58,7 @@ def test_their_product_depends_on_the_distance_only() -> None:
 
 
 def test_embed_adds_each_rows_own_positions() -> None:
-    position = Sinusoidal().build(8, 2, "causal")
+    position = Sinusoidal().build(Sizes(8, 2, 4, 4), "causal")
     x = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(1))
     ragged = torch.tensor([[4, 5, 6], [0, 1, 2]])
     found = position.embed(x, ragged) - x
@@ -69,11 +70,21 @@ def test_embed_adds_each_rows_own_positions() -> None:
 
 def test_an_odd_width_is_refused() -> None:
     with pytest.raises(ValueError, match="even width, not 7"):
-        Sinusoidal().build(7, 1, "causal")
+        Sinusoidal().build(Sizes(7, 1, 7, 7), "causal")
+
+
+def test_learned_positions_are_a_table() -> None:
+    position = Learned(max_length=9).build(Sizes(8, 2, 4, 4), "causal")
+    table = position.get_parameter("table.weight")
+    assert table.shape == (9, 8) and position.limit == 9
+    ragged = torch.tensor([[6, 7, 8], [0, 1, 2]])
+    x = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(position.embed(x, ragged), x + torch.stack((table[6:], table[:3])))
+    assert torch.equal(position.embed(x, ragged[:1]), x + table[6:])
 
 
 def test_no_position_does_nothing() -> None:
-    position = NoPosition().build(4, 1, "causal")
+    position = NoPosition().build(Sizes(4, 1, 4, 4), "causal")
     x = torch.randn(1, 3, 4)
     q, k = torch.randn(2, 1, 1, 3, 4)
     assert position.embed(x, torch.arange(3)[None]) is x

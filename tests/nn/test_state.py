@@ -87,7 +87,7 @@ def test_any_course_of_events(course: list[Operation]) -> None:
     for operation in [("append", 2), *course, ("append", 1)]:
         apply(operation, state, lists)
         assert state.lengths.tolist() == [len(row) for row in lists.rows]
-        assert state.shortest <= min(map(len, lists.rows)) and max(map(len, lists.rows)) <= state.longest
+        assert (state.shortest, state.longest) == (min(map(len, lists.rows)), max(map(len, lists.rows)))
         assert state.fanout == lists.fanout
         assert state.sentence["source"].tolist() == lists.sentences
         assert len(state.lengths) == len(lists.sentences) * state.fanout

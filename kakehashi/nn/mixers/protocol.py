@@ -6,11 +6,11 @@ Shapes: R rows (hypotheses; sentences when training), N sentences, L tokens, S s
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from kakehashi.nn.positions import Mode, Position
+from kakehashi.nn.positions.protocol import HeadSizes, Mode, Position
 from kakehashi.nn.state import State
 from kakehashi.nn.variant import Variant
 
@@ -68,3 +68,11 @@ class MixerConfig(Variant):
 
         Raises ValueError where width and heads do not go together with the options.
         """
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """The module of a mixer that attends and chooses the sizes of its heads; those of others are width / heads."""
+
+    @property
+    def sizes(self) -> HeadSizes: ...
