@@ -5,12 +5,19 @@ embeddings                  normal, deviation width^-0.5                 so that
 biases                      zero
 norms                       gain one, bias zero (torch's own)
 anything else               by the module's own `initialise`
+
+Then the matrices that carry values through a sub-layer (value and output of attention, inner and outer of a
+feed-forward, found by these names) are multiplied by the gain that its placement wants: DeepNorm's beta, else one.
 """
 
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
+
+from kakehashi.models.stack import LayerModule
+
+_CARRYING = {"value", "output", "inner", "outer"}
 
 
 @runtime_checkable
@@ -31,3 +38,13 @@ def initialise(model: nn.Module, generator: torch.Generator | None = None) -> No
             module.initialise(generator)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=module.embedding_dim**-0.5, generator=generator)
+    for module in model.modules():
+        if isinstance(module, LayerModule):
+            _scale(module, module.gain)
+
+
+@torch.no_grad()
+def _scale(layer: nn.Module, gain: float) -> None:
+    for name, module in layer.named_modules():
+        if isinstance(module, nn.Linear) and name.rpartition(".")[2] in _CARRYING:
+            module.weight.mul_(gain)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from kakehashi.models.stack import LayerModule, StackModule
 from kakehashi.models.transformer import Transformer
-from kakehashi.nn import kernels
 from kakehashi.nn.mixers.attention import MultiHeadAttention
 
 
@@ -37,7 +36,12 @@ _KINDS: dict[str, tuple[str, str]] = {
     "causal": ("masked self-attention", "; none for tokens ahead"),
     "cross": ("cross-attention", "; target x source"),
 }
-_FEEDFORWARD = {"inner": "the wide middle", "outer": "back to the width"}
+_FEEDFORWARD = {
+    "gate": "what opens and closes the middle",
+    "inner": "the wide middle",
+    "outer": "back to the width",
+    "router": "a score for each expert",
+}
 
 
 def shapes(model: Transformer, source_length: int, target_length: int) -> list[Shape]:
@@ -120,7 +124,7 @@ def _watch_layer(layer: nn.Module, watched: _Watched, index: int) -> Iterator[An
     for mixer in (layer.mixer, layer.cross):
         if mixer is not None:
             yield from _watch_mixer(mixer, rows)
-    for name, module in layer.feedforward.named_modules():
+    for name, module in layer.feedforward.named_children():  # an expert's tokens are not a sentence's: no row for them
         if isinstance(module, nn.Linear):
             yield module.register_forward_hook(_Append(rows, f"feed-forward: {name}", _FEEDFORWARD.get(name, "")))
 
@@ -132,7 +136,7 @@ class _Append:
         self.rows, self.name, self.meaning = rows, name, meaning
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        self.rows.append((self.name, _dimensions(output), self.meaning))
+        self.rows.append((self.name, tuple(output.shape[-2:]), self.meaning))
 
 
 def _watch_mixer(mixer: nn.Module, rows: list[_Row]) -> Iterator[Any]:
@@ -161,12 +165,14 @@ def _watch_mixer(mixer: nn.Module, rows: list[_Row]) -> Iterator[Any]:
 def _attention(mixer: MultiHeadAttention, seen: Mapping[str, Tensor], output: Tensor) -> Iterator[_Row]:
     """The first head's Q, K, V, as seen, taken through the kernel by itself: fused kernels never show the scores."""
     kind, remark = _KINDS[mixer.mode]
-    q, k, v = (seen[name].unflatten(-1, (mixer.sizes.heads, -1))[:, :, 0] for name in ("query", "key", "value"))
-    weights = kernels.weights(q, k, None)
+    sizes = {"query": mixer.sizes.key, "key": mixer.sizes.key, "value": mixer.sizes.value}
+    heads = [seen[name].unflatten(-1, (-1, size)).transpose(1, 2) for name, size in sizes.items()]
+    weights = mixer.score.weights(heads[0], heads[1], None)[:, 0]
+    q, k, v = (head[:, 0] for head in heads)
     yield f"{kind}, one head: Q", _dimensions(q), "what each token looks for"
     yield f"{kind}, one head: K", _dimensions(k), "what each token is found by"
     yield f"{kind}, one head: V", _dimensions(v), "what each token hands over"
-    yield f"{kind}, one head: scores", _dimensions(weights), f"Q K^T / sqrt(d_k), soft-max over each row{remark}"
+    yield f"{kind}, one head: scores", _dimensions(weights), f"{mixer.score.formula}, soft-max over each row{remark}"
     yield f"{kind}, one head: output", _dimensions(weights @ v), "scores times V"
     yield f"{kind}: {mixer.sizes.heads} heads", _dimensions(seen["concatenated"]), "all heads, concatenated"
     yield f"{kind}: output", _dimensions(output), "times W_O"

@@ -1,16 +1,11 @@
 """A stack of layers: the trunk of every Transformer here, encoder and decoder alike.
 
-A layer is a list of sub-layers (mixer, cross-attention, feed-forward), each a residual block:
-
-    post:  x = norm(x + dropout(f(x)))        Vaswani et al. 2017 (arXiv 1706.03762), section 3.1
-    pre:   x = x + dropout(f(norm(x)))        and one more norm at the end; Xiong et al. 2020 (arXiv 2002.04745)
-
+A layer is a list of sub-layers (mixer, cross-attention, feed-forward), each in a residual block (nn/residual.py).
 Shapes: R rows, L tokens, D width.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
@@ -20,13 +15,12 @@ from kakehashi.errors import UserError
 from kakehashi.nn.dropout import Dropout
 from kakehashi.nn.feedforward import FeedForward, ReLU
 from kakehashi.nn.mixers import CrossMixer, Mixer
-from kakehashi.nn.mixers.attention import Attention, Sizes
-from kakehashi.nn.mixers.protocol import Context, MixerConfig, Sized
+from kakehashi.nn.mixers.attention import Attention
+from kakehashi.nn.mixers.protocol import Context, Limited, MixerConfig, Sized
 from kakehashi.nn.norms import LayerNorm, Norm
 from kakehashi.nn.positions import Mode, Position, PositionConfig, Sinusoidal
 from kakehashi.nn.positions.protocol import HeadSizes
-
-Placement = Literal["pre", "post"]
+from kakehashi.nn.residual import PLACEMENTS, Depth, Placement, Residual
 
 
 @dataclass(frozen=True)
@@ -38,11 +32,25 @@ class Shared:
     dropout: float
 
 
+class Skip(Config):
+    """The factor on each sub-layer's residual connection: 0 removes it, 2 doubles it."""
+
+    mixer: float = 1.0
+    feedforward: float = 1.0
+
+
+class CrossSkip(Skip):
+    """The same with attention over the source."""
+
+    cross: float = 1.0
+
+
 class Layer(Config):
     """A mixer and a feed-forward."""
 
     mixer: Mixer = Attention()
     feedforward: FeedForward = ReLU()
+    skip: Skip = Skip()
 
 
 class CrossLayer(Config):
@@ -51,6 +59,7 @@ class CrossLayer(Config):
     mixer: Mixer = Attention()
     cross: CrossMixer = Attention()
     feedforward: FeedForward = ReLU()
+    skip: CrossSkip = CrossSkip()
 
 
 class Trunk(Config):
@@ -67,8 +76,9 @@ class Stack(Trunk):
 
     layers: tuple[Layer, ...] = Field(default=(Layer(),), min_length=1)
 
-    def build(self, shared: Shared, mode: Mode, name: str) -> "StackModule":
-        return StackModule(self, self.layers, shared, mode, name)
+    def build(self, shared: Shared, mode: Mode, name: str, read_by: int = 0) -> "StackModule":
+        """`read_by`: layers of the decoder that looks at what this stack encodes."""
+        return StackModule(self, self.layers, Depth(self.depth, 2, read_by), shared, mode, name)
 
 
 class CrossStack(Trunk):
@@ -77,37 +87,25 @@ class CrossStack(Trunk):
     layers: tuple[CrossLayer, ...] = Field(default=(CrossLayer(),), min_length=1)
 
     def build(self, shared: Shared, mode: Mode, name: str) -> "StackModule":
-        return StackModule(self, self.layers, shared, mode, name)
-
-
-class Residual(nn.Module):
-    """One residual block around a function of x."""
-
-    def __init__(self, trunk: Trunk, shared: Shared) -> None:
-        super().__init__()
-        self.placement = trunk.placement
-        self.norm = trunk.norm.build(shared.width)
-        self.dropout = Dropout(shared.dropout)
-
-    def forward(self, x: Tensor, inner: Callable[[Tensor], Tensor]) -> Tensor:
-        if self.placement == "pre":
-            return x + self.dropout(inner(self.norm(x)))
-        return self.norm(x + self.dropout(inner(x)))
+        return StackModule(self, self.layers, Depth(self.depth, 3), shared, mode, name)
 
 
 class LayerModule(nn.Module):
-    """x [R, L, D] -> [R, L, D]."""
+    """x [R, L, D] -> [R, L, D]. `residual(skip)` makes a block."""
 
-    def __init__(self, layer: Layer | CrossLayer, trunk: Trunk, shared: Shared, mode: Mode, name: str) -> None:
+    def __init__(
+        self, layer: Layer | CrossLayer, residual: Callable[[float], Residual], shared: Shared, mode: Mode, name: str
+    ) -> None:
         super().__init__()
         self.mixer = _mixer(layer.mixer, shared, mode, f"{name}.mixer")
-        self.mixer_residual = Residual(trunk, shared)
+        self.mixer_residual = residual(layer.skip.mixer)
         self.cross = self.cross_residual = None
         if isinstance(layer, CrossLayer):
             self.cross = _mixer(layer.cross, shared, "cross", f"{name}.cross")
-            self.cross_residual = Residual(trunk, shared)
+            self.cross_residual = residual(layer.skip.cross)
         self.feedforward = layer.feedforward.build(shared.width)
-        self.feedforward_residual = Residual(trunk, shared)
+        self.feedforward_residual = residual(layer.skip.feedforward)
+        self.gain = self.feedforward_residual.gain
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         x = self.mixer_residual(x, lambda y: self.mixer(y, context))
@@ -129,20 +127,31 @@ def _sizes(config: MixerConfig, mixer: nn.Module, shared: Shared) -> HeadSizes:
     if config.attends and isinstance(mixer, Sized):
         return mixer.sizes
     head = shared.width // shared.heads
-    return Sizes(shared.width, shared.heads, head, head)
+    return HeadSizes(shared.width, shared.heads, head, head)
 
 
 class StackModule(nn.Module):
     """Embedded tokens x [R, L, D] -> [R, L, D]."""
 
     def __init__(
-        self, trunk: Trunk, layers: Sequence[Layer | CrossLayer], shared: Shared, mode: Mode, name: str
+        self,
+        trunk: Trunk,
+        layers: Sequence[Layer | CrossLayer],
+        depth: Depth,
+        shared: Shared,
+        mode: Mode,
+        name: str,
     ) -> None:
         super().__init__()
         self.name = name
         tiled = [layers[i % len(layers)] for i in range(trunk.depth)]
+        placement = PLACEMENTS[trunk.placement]
+
+        def residual(skip: float) -> Residual:
+            return placement(lambda: trunk.norm.build(shared.width), shared.dropout, skip, depth)
+
         self.dropout = Dropout(shared.dropout)
-        modules = [LayerModule(layer, trunk, shared, mode, f"{name}.{i}") for i, layer in enumerate(tiled)]
+        modules = [LayerModule(layer, residual, shared, mode, f"{name}.{i}") for i, layer in enumerate(tiled)]
         self.layers = nn.ModuleList(modules)
         attending = [i for i, layer in enumerate(tiled) if layer.mixer.attends]
         if trunk.position.in_attention and not attending:
@@ -151,7 +160,10 @@ class StackModule(nn.Module):
         built = {i: trunk.position.build(sizes[i], mode) for i in sizes}  # for each, so that each is checked
         one, *_ = built.values()
         self.positions = nn.ModuleList([one] if one.shared else [built.get(i, Position()) for i in range(trunk.depth)])
-        self.norm = trunk.norm.build(shared.width) if trunk.placement == "pre" else nn.Identity()
+        self.norm = nn.Identity() if placement.ends_normed else trunk.norm.build(shared.width)
+        limits = [part.limit for part in (one, *(module.mixer for module in modules)) if isinstance(part, Limited)]
+        self.limit = min((limit for limit in limits if limit is not None), default=None)
+        """The longest sequence that it can take; None: any."""
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         positions, state = context.positions, context.state
@@ -163,16 +175,11 @@ class StackModule(nn.Module):
             x = layer(x, bound[i % len(bound)])
         return self.norm(x)
 
-    @property
-    def limit(self) -> int | None:
-        """The longest sequence that it can take; None: any."""
-        return self._positions()[0].limit
-
     def _check_length(self, length: int) -> None:
         if self.limit is not None and length > self.limit:
             raise UserError(
-                f"{self.name}: a sequence of {length} tokens, and its positions end at {self.limit}: "
-                "raise position.max_length, or leave longer sentences out"
+                f"{self.name}: a sequence of {length} tokens, and its parts know {self.limit} places at most: "
+                "raise their max_length, or leave longer sentences out"
             )
 
     def _positions(self) -> list[Position]:

@@ -48,7 +48,7 @@ class Transformer(nn.Module):
         tie, scale = config.embeddings.tie, config.embeddings.scale
         self.source_embedding = Embedding(source.size, config.width, scale)
         self.target_embedding = self.source_embedding if tie == "all" else Embedding(target.size, config.width, scale)
-        self.encoder = config.encoder.build(shared, "bidirectional", "encoder")
+        self.encoder = config.encoder.build(shared, "bidirectional", "encoder", read_by=config.decoder.depth)
         self.decoder = config.decoder.build(shared, "causal", "decoder")
         self.projection = nn.Linear(config.width, target.size, bias=False)
         initialise(self)
@@ -69,7 +69,9 @@ class Transformer(nn.Module):
     def decode(self, tokens: Tensor, encoded: Encoded, alignment: bool = False) -> Output:
         """tokens [N, L], the first of them `begin` -> what follows each. Padding must stand behind."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
-        return self._generate(tokens, Context(positions, memory=encoded, losses=dict(encoded.losses)), alignment)
+        counted = tokens != self.target_vocabulary.pad
+        context = Context(positions, counted=counted, memory=encoded, losses=dict(encoded.losses))
+        return self._generate(tokens, context, alignment)
 
     def begin(self, encoded: Encoded) -> State:
         """An empty state, one hypothesis a sentence."""

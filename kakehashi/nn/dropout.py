@@ -34,8 +34,9 @@ class _ByteDropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, threshold: int) -> Tensor:
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device).random_(_INT64_MIN, None)
-        kept = (words.view(torch.uint8)[: x.numel()] >= threshold).view(x.shape)
-        scaled = kept.to(x.dtype).mul_(256 / (256 - threshold))
+        random = words.view(torch.uint8)[: x.numel()].view(x.shape)
+        # written as numbers at once: a boolean tensor on the way takes four times as long
+        scaled = torch.ge(random, threshold, out=torch.empty_like(x)).mul_(256 / (256 - threshold))
         ctx.save_for_backward(scaled)
         return x * scaled
 

@@ -1,36 +1,224 @@
 """Feed-forwards: the position-wise half of a layer, x [R, L, D] -> [R, L, D].
 
 Like a mixer, a feed-forward gets the `Context` of the forward pass: experts need to know padding and add a loss.
+Shapes: R rows, L tokens of each, D width; T tokens of all rows, E experts, K choices a token.
 """
 
-from typing import Annotated, Literal
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import PositiveInt
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
+from torch.nn import functional
 
 from kakehashi.config import Family
 from kakehashi.nn.mixers.protocol import Context
-from kakehashi.nn.variant import Variant
+from kakehashi.nn.variant import Law, Variant
+
+Activation = Callable[[Tensor], Tensor]
 
 
-class ReLU(Variant):
+class FeedForwardConfig(Variant):
+    """The base of a feed-forward's config."""
+
+    @abstractmethod
+    def build(self, width: int) -> nn.Module:
+        """A module `forward(x, context) -> x`. Raises ValueError where options contradict each other."""
+
+
+class ReLU(FeedForwardConfig):
     """FFN(x) = max(0, x W1 + b1) W2 + b2. Vaswani et al. 2017, equation 2."""
 
     kind: Literal["relu"] = "relu"
     size: PositiveInt = 2048
 
     def build(self, width: int) -> nn.Module:
-        return ReLUFeedForward(width, self.size)
+        return PlainFeedForward(width, self.size, torch.relu_)
 
 
-class ReLUFeedForward(nn.Module):
-    def __init__(self, width: int, size: int) -> None:
+class GELU(FeedForwardConfig):
+    """The same with x Phi(x), Phi the normal distribution. Hendrycks and Gimpel 2016 (arXiv 1606.08415)."""
+
+    kind: Literal["gelu"] = "gelu"
+    size: PositiveInt = 2048
+
+    def build(self, width: int) -> nn.Module:
+        return PlainFeedForward(width, self.size, functional.gelu)
+
+
+class Swish(FeedForwardConfig):
+    """The same with x sigmoid(x), also called SiLU. Ramachandran et al. 2017 (arXiv 1710.05941), beta = 1."""
+
+    kind: Literal["swish"] = "swish"
+    size: PositiveInt = 2048
+
+    def build(self, width: int) -> nn.Module:
+        return PlainFeedForward(width, self.size, functional.silu)
+
+
+class PlainFeedForward(nn.Module):
+    def __init__(self, width: int, size: int, activation: Activation) -> None:
         super().__init__()
         self.inner = nn.Linear(width, size)
         self.outer = nn.Linear(size, width)
+        self.activation = activation
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return self.outer(self.inner(x).relu_())
+        return self.outer(self.activation(self.inner(x)))
 
 
-FeedForward = Annotated[ReLU, Family()]
+# Gated linear units, Shazeer 2020 (arXiv 2002.05202): three matrices and no bias. The default size is two thirds of
+# the plain ones', so that three matrices hold as many numbers as their two.
+
+
+class GLU(FeedForwardConfig):
+    """FFN(x) = (sigmoid(x W) * x V) W2. Shazeer 2020, equation 6, after Dauphin et al. 2016 (arXiv 1612.08083)."""
+
+    kind: Literal["glu"] = "glu"
+    size: PositiveInt = 1365
+
+    def build(self, width: int) -> nn.Module:
+        return GatedFeedForward(width, self.size, torch.sigmoid)
+
+
+class ReGLU(FeedForwardConfig):
+    """FFN(x) = (max(0, x W) * x V) W2. Shazeer 2020, equation 6."""
+
+    kind: Literal["reglu"] = "reglu"
+    size: PositiveInt = 1365
+
+    def build(self, width: int) -> nn.Module:
+        return GatedFeedForward(width, self.size, torch.relu)
+
+
+class GEGLU(FeedForwardConfig):
+    """FFN(x) = (GELU(x W) * x V) W2. Shazeer 2020, equation 6."""
+
+    kind: Literal["geglu"] = "geglu"
+    size: PositiveInt = 1365
+
+    def build(self, width: int) -> nn.Module:
+        return GatedFeedForward(width, self.size, functional.gelu)
+
+
+class SwiGLU(FeedForwardConfig):
+    """FFN(x) = (Swish(x W) * x V) W2. Shazeer 2020, equation 6."""
+
+    kind: Literal["swiglu"] = "swiglu"
+    size: PositiveInt = 1365
+
+    def build(self, width: int) -> nn.Module:
+        return GatedFeedForward(width, self.size, functional.silu)
+
+
+class GatedFeedForward(nn.Module):
+    def __init__(self, width: int, size: int, activation: Activation) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, size, bias=False)
+        self.inner = nn.Linear(width, size, bias=False)
+        self.outer = nn.Linear(size, width, bias=False)
+        self.activation = activation
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return self.outer(self.activation(self.gate(x)) * self.inner(x))
+
+
+Dense = Annotated[ReLU | GELU | Swish | GLU | ReGLU | GEGLU | SwiGLU, Family()]
+"""What every token goes through."""
+
+
+class Experts(FeedForwardConfig):
+    """A mixture of experts: FFN(x) = sum of p_i(x) E_i(x) over the `top` likeliest of the experts, p = softmax(x W).
+
+    Shazeer et al. 2017 (arXiv 1701.06538); the formula as in Switch Transformer, Fedus et al. 2021 (arXiv 2101.03961),
+    equations 1 and 2: p is not normalised again over the chosen, so that the router learns with top = 1 too.
+
+    balance: the weight of a loss that is least when all experts have the same share of the tokens, equation 4 there.
+    capacity: an expert takes at most capacity * top * tokens / experts of a batch's tokens, equation 3; the choices
+    beyond are dropped, all second choices before any first one (GShard, Lepikhin et al. 2020, arXiv 2006.16668).
+    None: it takes all that come.
+    """
+
+    breaks: ClassVar[Mapping[Law, str]] = {
+        "gradients": "an expert to which no token is sent learns nothing from it",
+        "bf16": "a token between two experts may go to the other one when it is rounded",
+    }
+    kind: Literal["experts"] = "experts"
+    experts: PositiveInt = 8
+    top: PositiveInt = 2
+    expert: Dense = ReLU()
+    balance: NonNegativeFloat = 0.01
+    capacity: PositiveFloat | None = None
+
+    def exceptions(self) -> Mapping[Law, str]:
+        if self.capacity is None:
+            return self.breaks
+        reason = "all tokens of a batch share an expert's room, later ones and those of other rows too"
+        laws: tuple[Law, ...] = ("causality", "source", "padding", "batch", "step", "alignment")
+        return {**self.breaks, **dict.fromkeys(laws, reason)}
+
+    def build(self, width: int) -> nn.Module:
+        if self.top > self.experts:
+            raise ValueError(f"a token cannot go to the top {self.top} of {self.experts} experts")
+        return ExpertsFeedForward(self, width)
+
+
+@dataclass(frozen=True)
+class Use:
+    """How the experts were used: the share of all choices that fell on each [E], and the share that was dropped."""
+
+    shares: Tensor
+    dropped: float
+
+
+class ExpertsFeedForward(nn.Module):
+    """`use` tells of the last forward pass. Padding is neither sent to an expert nor counted; it becomes 0."""
+
+    use: Use | None = None
+
+    def __init__(self, config: Experts, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.router = nn.Linear(width, config.experts, bias=False)
+        self.experts = nn.ModuleList(config.expert.build(width) for _ in range(config.experts))
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        counted = context.mask if context.counted is None else context.counted
+        if counted is None:
+            return self._mix(x.flatten(0, 1), context).view_as(x)
+        mixed = torch.zeros_like(x)
+        mixed[counted] = self._mix(x[counted], context)
+        return mixed
+
+    def _mix(self, x_TD: Tensor, context: Context) -> Tensor:
+        """Sorts the choices by expert, so that each expert runs once, on its tokens only."""
+        precise = torch.promote_types(x_TD.dtype, torch.float32)
+        probabilities_TE = self.router(x_TD).softmax(-1, dtype=precise)
+        gates_TK, choices_TK = probabilities_TE.topk(self.config.top)
+        gates, choices = gates_TK.T.flatten().to(x_TD.dtype), choices_TK.T.flatten()  # all first ones, all second ones
+        counts = choices.bincount(minlength=len(self.experts))
+        loads: list[int] = counts.tolist()
+        room = self._room(len(choices))
+        mixed = torch.zeros_like(x_TD)
+        for expert, group in zip(self.experts, choices.argsort(stable=True).split(loads), strict=True):
+            kept = group[:room]
+            tokens = kept % len(x_TD)
+            mixed.index_add_(0, tokens, expert(x_TD[tokens], context) * gates[kept, None])
+        shares = counts.to(precise) / len(choices)
+        balance = len(self.experts) * (shares * probabilities_TE.mean(0)).sum()
+        context.losses["balance"] = context.losses.get("balance", 0) + self.config.balance * balance
+        self.use = Use(shares, sum(load - min(load, room or load) for load in loads) / len(choices))
+        return mixed
+
+    def _room(self, choices: int) -> int | None:
+        """How many tokens an expert takes."""
+        if self.config.capacity is None:
+            return None
+        return math.ceil(self.config.capacity * choices / len(self.experts))
+
+
+FeedForward = Annotated[ReLU | GELU | Swish | GLU | ReGLU | GEGLU | SwiGLU | Experts, Family()]

@@ -2,6 +2,7 @@
 
 The projection to the vocabulary, the soft-max and both gradients are computed a chunk of tokens at a time, in one pass:
 the gradient of the logits is known as soon as they are, so nothing of size [tokens, vocabulary] outlives its chunk.
+Logits, probabilities and their gradient share the model's number format and, in place, their memory; sums are fp32.
 Shapes: M tokens, V vocabulary, D width.
 """
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_CHUNK = 1024  # tokens; fewer would spend more time on adding up the projection's gradient
+_CHUNK = 512  # tokens: their logits stay in the cache; fewer would spend more on adding up the projection's gradient
 
 
 def cross_entropy(
@@ -57,26 +58,30 @@ def _forward(
     d_hidden = torch.empty_like(hidden) if gradients else None
     d_projection = torch.zeros_like(projection) if gradients else None
     d_bias = torch.zeros_like(bias) if gradients and bias is not None else None
+    mean_projection = projection.float().mean(0)  # the mean of all logits is a product with the mean row
     for start in range(0, len(targets), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        logits = (hidden[rows] @ projection.T).float()
+        logits = hidden[rows] @ projection.T
         if bias is not None:
             logits += bias
         target = targets[rows, None]
-        probabilities = logits.softmax(-1)
-        # log-sum-exp from the most probable token: exact, and two fast reductions instead of an exponential pass
-        normaliser = logits.amax(-1) - probabilities.amax(-1).log()
-        nll = (normaliser - logits.gather(-1, target)[:, 0]).sum()
+        highest, wanted = logits.amax(-1).float(), logits.gather(-1, target)[:, 0].float()
+        probabilities = logits.softmax(-1)  # summed in fp32 whatever the format; the gradient needs them in this one
+        # log-sum-exp from the most probable token: two fast reductions instead of an exponential pass
+        normaliser = highest - probabilities.amax(-1).float().log()
+        nll = (normaliser - wanted).sum()
         likelihood += nll
         loss += (1 - smoothing) * nll
         if smoothing:
-            loss += smoothing * (normaliser - logits.mean(-1)).sum()
+            mean_logit = hidden[rows].float() @ mean_projection + (0.0 if bias is None else bias.float().mean())
+            loss += smoothing * (normaliser - mean_logit).sum()
         if d_hidden is None or d_projection is None:
             continue
-        d_logits = probabilities.scatter_add_(-1, target, torch.full_like(target, smoothing - 1, dtype=torch.float32))
-        narrow = torch.sub(d_logits, uniform, out=logits.new_empty(d_logits.shape, dtype=hidden.dtype))
-        torch.mm(narrow, projection, out=d_hidden[rows])
-        d_projection.addmm_(narrow.T, hidden[rows])
+        d_logits = probabilities.sub_(uniform).scatter_add_(
+            -1, target, torch.full_like(target, smoothing - 1, dtype=hidden.dtype)
+        )
+        torch.mm(d_logits, projection, out=d_hidden[rows])
+        d_projection.addmm_(d_logits.T, hidden[rows])
         if d_bias is not None:
-            d_bias += narrow.sum(0)
+            d_bias += d_logits.sum(0)
     return loss, likelihood, d_hidden, d_projection, d_bias

@@ -1,7 +1,7 @@
 """What the configs of all families of parts have in common: they name the laws that their part cannot keep.
 
-The laws themselves are tests (tests/laws). A variant is held to every one of them; what it cannot keep it declares in
-`breaks`, with the reason, and the documents show that declaration.
+The laws themselves are tests (tests/laws). A variant is held to every one of them; what it cannot keep it declares,
+with the reason, and the documents show that declaration.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,16 +17,20 @@ alignment: `alignment` is a distribution over the source. bf16: close to fp32.""
 
 
 class Variant(Config):
-    """The base of a part's config."""
+    """The base of a part's config. `breaks`: the laws that its kind cannot keep, whatever the options."""
 
     breaks: ClassVar[Mapping[Law, str]] = {}
+
+    def exceptions(self) -> Mapping[Law, str]:
+        """The laws that this config declares broken; a kind of which an option decides answers for itself."""
+        return self.breaks
 
 
 def broken(config: object) -> dict[Law, str]:
     """All laws that a tree of configs declares broken, with the reasons."""
     reasons: dict[Law, str] = {}
     for variant in variants(config):
-        reasons.update(variant.breaks)
+        reasons.update(variant.exceptions())
     return reasons
 
 

@@ -11,15 +11,22 @@ import torch
 
 from kakehashi.config import Config
 from kakehashi.models.protocol import Vocabulary
-from kakehashi.models.stack import CrossLayer, CrossStack, Layer, Placement, Stack
+from kakehashi.models.stack import CrossLayer, CrossSkip, CrossStack, Layer, Placement, Skip, Stack
 from kakehashi.models.transformer import EncoderDecoder
 from kakehashi.nn.embeddings import Embeddings
-from kakehashi.nn.feedforward import FeedForward, ReLU
+from kakehashi.nn.feedforward import Experts, FeedForward, ReLU, SwiGLU
 from kakehashi.nn.mixers import CrossMixer, Mixer
 from kakehashi.nn.mixers.attention import Attention
+from kakehashi.nn.mixers.convolution import DilatedConvolution, DynamicConvolution, GatedConvolution, LightConvolution
+from kakehashi.nn.mixers.indexed import Indexed
+from kakehashi.nn.mixers.knn import KNN
+from kakehashi.nn.mixers.linformer import Linformer
+from kakehashi.nn.mixers.lsh import LSH
+from kakehashi.nn.mixers.recurrence import SSRU, GatedRecurrence
 from kakehashi.nn.norms import Norm
-from kakehashi.nn.patterns import Both, Causal, PatternConfig
+from kakehashi.nn.patterns import Both, Causal, Either, Fixed, Global, PatternConfig, Random, Strided, Window
 from kakehashi.nn.positions import T5, Alibi, Learned, Mode, PositionConfig, Rope, Shaw, Sinusoidal
+from kakehashi.nn.scores import Additive, ScoreConfig
 
 SOURCE, TARGET = 23, 29  # sizes of the vocabularies
 LENGTHS = [6, 3, 1, 5]
@@ -66,12 +73,14 @@ DECLARED: dict[str, EncoderDecoder] = {
     **{f"mixer {m().kind}": model_of(mixer=m()) for m in members(Mixer)},
     **{f"cross {m().kind}": model_of(cross=m()) for m in members(CrossMixer)},
     **{f"pattern {m().kind}": model_of(mixer=Attention(pattern=m())) for m in members(PatternConfig)},
+    **{f"score {m().kind}": model_of(mixer=Attention(score=m())) for m in members(ScoreConfig)},
     **{f"tie {name}": model_of(tie=name) for name in choices("tie")},
     **{f"scale {name}": model_of(scale=name) for name in choices("scale")},
 }
+SMALL = ReLU(size=24)
+DILATED = [DilatedConvolution(dilation=d) for d in (1, 2, 4)]
 PARTICULAR: dict[str, EncoderDecoder] = {
     "sizes of a head": model_of(mixer=Attention(key_size=3, value_size=5), cross=Attention(key_size=7, value_size=2)),
-    "two patterns": model_of(mixer=Attention(pattern=Both(first=Causal(), second=Causal()))),
     "position learned, just long enough": model_of(position=Learned(max_length=12)),
     "position shaw, clip 2, sizes of a head": model_of(
         position=Shaw(clip=2), mixer=Attention(key_size=3, value_size=5)
@@ -79,12 +88,56 @@ PARTICULAR: dict[str, EncoderDecoder] = {
     "position t5, few buckets": model_of(position=T5(buckets=6, max_distance=5)),
     "position alibi, learned slopes": model_of(position=Alibi(slopes="learned")),
     "position rope, sizes of a head": model_of(position=Rope(theta=100.0), mixer=Attention(key_size=6, value_size=5)),
+    "mixer knn": model_of(mixer=KNN(window=2, neighbours=2)),  # the default's memory is empty in so short a sentence
+    "mixer indexed, few keys": model_of(mixer=Indexed(keep=2, index_size=4)),
+    "mixer linformer, small": model_of(mixer=Linformer(rank=3, max_length=16)),
+    "mixer lsh, few buckets": model_of(mixer=LSH(buckets=2, chunk=2, rounds=2)),
+    "two patterns": model_of(mixer=Attention(pattern=Both(patterns=(Causal(), Causal())))),
+    "window of 2": model_of(mixer=Attention(pattern=Window(size=2))),
+    "stride of 3": model_of(mixer=Attention(pattern=Strided(stride=3))),
+    "blocks of 3 with summaries": model_of(mixer=Attention(pattern=Fixed(stride=3, summary=1))),
+    "random blocks of 2": model_of(mixer=Attention(pattern=Random(block=2, count=1))),
+    "dilated window": model_of(mixer=Attention(pattern=Both(patterns=(Window(size=4), Strided(stride=2))))),
+    "BigBird": model_of(mixer=Attention(pattern=Either(patterns=(Window(size=1), Global(), Random(block=2, count=1))))),
+    "additive scores": model_of(mixer=Attention(score=Additive()), cross=Attention(score=Additive(), kv_heads=1)),
+    "multi-query": model_of(mixer=Attention(kv_heads=1), cross=Attention(kv_heads=1)),
+    "values are keys": model_of(mixer=Attention(values="keys"), cross=Attention(values="keys")),
+    "window, tied, multi-query, additive": model_of(
+        mixer=Attention(pattern=Window(size=2), values="keys", kv_heads=1, score=Additive())
+    ),
     "alternating layers": EncoderDecoder(
         width=16,
         heads=4,
         embeddings=Embeddings(tie="none"),
         encoder=Stack(depth=3, placement="post", layers=(Layer(feedforward=ReLU(size=8)), Layer())),
         decoder=CrossStack(depth=1, position=Sinusoidal()),
+    ),
+    "convolution and attention, recurrence and attention": EncoderDecoder(
+        width=16,
+        heads=2,
+        embeddings=Embeddings(tie="none"),
+        encoder=Stack(depth=2, layers=(Layer(mixer=GatedConvolution(), feedforward=SMALL), Layer(feedforward=SMALL))),
+        decoder=CrossStack(
+            depth=2, layers=(CrossLayer(mixer=SSRU(), feedforward=SMALL), CrossLayer(feedforward=SMALL))
+        ),
+    ),
+    "dilations": EncoderDecoder(
+        width=16,
+        heads=2,
+        embeddings=Embeddings(tie="none"),
+        encoder=Stack(depth=3, layers=tuple(Layer(mixer=d, feedforward=SMALL) for d in DILATED)),
+        decoder=CrossStack(depth=3, layers=tuple(CrossLayer(mixer=d, feedforward=SMALL) for d in DILATED)),
+    ),
+    "small light kernel": model_of(mixer=LightConvolution(kernel=3)),
+    "small dynamic kernel": model_of(mixer=DynamicConvolution(kernel=3)),
+    "recurrence without its convolution": model_of(mixer=GatedRecurrence(kernel=1)),
+    "one expert a token": model_of(feedforward=Experts(experts=2, top=1, expert=SwiGLU(size=12))),
+    "experts of little room": model_of(feedforward=Experts(experts=2, capacity=0.7, expert=ReLU(size=12))),
+    "deepnorm without a skip": EncoderDecoder(
+        width=16,
+        heads=2,
+        encoder=Stack(depth=3, placement="deepnorm", norm="rms", layers=(Layer(skip=Skip(mixer=0)), Layer())),
+        decoder=CrossStack(depth=2, placement="deepnorm", layers=(CrossLayer(skip=CrossSkip(mixer=2, feedforward=0)),)),
     ),
 }
 MODELS: dict[type[Config], dict[str, Any]] = {EncoderDecoder: {**DECLARED, **PARTICULAR}}

@@ -35,9 +35,9 @@ class Nothing(nn.Module):
 
 
 def stack(position: Positions, *mixers: Attention | Still) -> StackModule:
-    trunk = Stack.model_validate({"depth": len(mixers), "position": position})
-    layers = [Layer.model_construct(mixer=mixer) for mixer in mixers]
-    return StackModule(trunk, layers, Shared(width=12, heads=2, dropout=0.0), "causal", "decoder")
+    layers = tuple(Layer.model_construct(mixer=mixer) for mixer in mixers)
+    config = Stack(depth=len(mixers), position=position).model_copy(update={"layers": layers})
+    return config.build(Shared(width=12, heads=2, dropout=0.0), "causal", "decoder")
 
 
 def test_layers_have_positions_of_their_own_where_they_attend() -> None:
@@ -101,10 +101,10 @@ def test_positions_beyond_the_table_are_an_error() -> None:
     state = transformer.begin(encoded)
     transformer.decode(tokens(5), encoded)
     transformer.step(tokens(5), state)
-    with pytest.raises(UserError, match="encoder: a sequence of 10 tokens, and its positions end at 9"):
+    with pytest.raises(UserError, match="encoder: a sequence of 10 tokens, and its parts know 9 places at most"):
         transformer.encode(tokens(10), tokens(10) > 0)
     for call in (lambda: transformer.decode(tokens(6), encoded), lambda: transformer.step(tokens(1), state)):
-        with pytest.raises(UserError, match=r"decoder: a sequence of 6 tokens.*raise position\.max_length"):
+        with pytest.raises(UserError, match=r"decoder: a sequence of 6 tokens.*raise their max_length"):
             call()
 
 

@@ -11,11 +11,13 @@ from kakehashi.config import Config, resolve
 from kakehashi.models import ModelConfig
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.shapes import Shape, parameter_shapes, shapes
-from kakehashi.models.stack import CrossLayer, CrossStack, Layer, Stack
+from kakehashi.models.stack import CrossLayer, CrossStack, Layer, Placement, Stack
 from kakehashi.models.transformer import EncoderDecoder, Transformer
 from kakehashi.nn.embeddings import Embeddings
-from kakehashi.nn.feedforward import ReLU
+from kakehashi.nn.feedforward import Experts, ReLU, SwiGLU
 from kakehashi.nn.mixers.attention import Attention
+from kakehashi.nn.residual import PLACEMENTS
+from kakehashi.nn.scores import Additive
 
 
 class Preset(Config):
@@ -109,6 +111,41 @@ def test_different_layers_are_different_parts(varied: Transformer) -> None:
     assert rows(parameters, "encoder") == rows(parameters, "decoder") == {"norm.weight": (8,), "norm.bias": (8,)}
     assert rows(parameters, "projection") == {"weight": (30, 8)}
     assert rows(parameters, "source_embedding") == {"table.weight": (20, 8)}
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_gates_and_routers_are_shown(placement: Placement) -> None:
+    """Four tokens through a gated layer and one of three experts; no row for the tokens of a single expert."""
+    layers = (Layer(feedforward=SwiGLU(size=10)), Layer(feedforward=Experts(experts=3, expert=ReLU(size=6))))
+    encoder = Stack(depth=2, placement=placement, layers=layers)
+    config = EncoderDecoder(width=8, heads=2, encoder=encoder, decoder=CrossStack(depth=1, placement=placement))
+    model = config.build(Vocabulary(20), Vocabulary(20))
+    found = shapes(model, 4, 3)
+    feedforwards = [
+        {name.removeprefix("feed-forward: "): size for name, size in part.items() if name.startswith("feed-forward")}
+        for part in (rows(found, "encoder layer 0"), rows(found, "encoder layer 1"))
+    ]
+    assert feedforwards == [{"gate": (4, 10), "inner": (4, 10), "outer": (4, 8)}, {"router": (4, 3)}]
+    assert rows(parameter_shapes(model), "encoder layer 1")["feedforward.experts.2.inner.weight"] == (6, 8)
+
+
+def test_shared_heads_and_other_scores_are_shown() -> None:
+    config = EncoderDecoder(
+        width=8,
+        heads=4,
+        encoder=Stack(depth=1, layers=(Layer(mixer=Attention(kv_heads=2, value_size=5)),)),
+        decoder=CrossStack(depth=1, layers=(CrossLayer(mixer=Attention(score=Additive(), values="keys", kv_heads=1)),)),
+    )
+    model = config.build(Vocabulary(20), Vocabulary(20))
+    found = shapes(model, 6, 3)
+    grouped, tied = rows(found, "encoder layer 0"), rows(found, "decoder layer 0")
+    assert grouped["self-attention, one head: V"] == (6, 5) and grouped["self-attention: 4 heads"] == (6, 20)
+    assert tied["masked self-attention, one head: K"] == tied["masked self-attention, one head: V"] == (3, 2)
+    meanings = {shape.name: shape.meaning for shape in found}
+    assert meanings["masked self-attention, one head: scores"].startswith("v^T tanh(Q + K), soft-max over each row")
+    assert meanings["cross-attention, one head: scores"].startswith("Q K^T / sqrt(d_k), soft-max over each row")
+    parameters = rows(parameter_shapes(model), "decoder layer 0")
+    assert parameters["mixer.key.weight"] == (2, 8) and "mixer.value.weight" not in parameters
 
 
 def test_looking_leaves_no_trace(varied: Transformer) -> None:

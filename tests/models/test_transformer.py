@@ -14,8 +14,8 @@ from kakehashi.models.protocol import Encoded, Translating, Vocabulary
 from kakehashi.models.stack import CrossLayer, CrossStack, Layer, LayerModule, Residual, Stack
 from kakehashi.models.transformer import EncoderDecoder, Transformer
 from kakehashi.nn.embeddings import Embeddings
-from kakehashi.nn.feedforward import ReLU, ReLUFeedForward
-from kakehashi.nn.mixers.attention import MultiHeadAttention
+from kakehashi.nn.feedforward import PlainFeedForward, ReLU
+from kakehashi.nn.mixers.attention import Attention, MultiHeadAttention
 from kakehashi.nn.mixers.protocol import Context
 from kakehashi.nn.positions import sinusoids
 
@@ -75,8 +75,7 @@ def test_the_papers_presets_are_the_papers() -> None:
         for stack in (config.encoder, config.decoder):
             assert (stack.depth, stack.placement, stack.position.kind) == (6, "post", "sinusoidal")
             (layer,) = stack.layers
-            assert (layer.mixer.kind, layer.mixer.key_size, layer.mixer.pattern.kind) == ("attention", None, "full")
-            assert layer.feedforward == ReLU(size=inner)
+            assert (layer.mixer, layer.feedforward) == (Attention(), ReLU(size=inner))
 
 
 def test_todays_presets_are_pre_norm() -> None:
@@ -110,7 +109,7 @@ def layer_norm(x: Tensor, residual: Residual) -> Tensor:
 
 
 def feed_forward(x: Tensor, module: nn.Module) -> Tensor:
-    assert isinstance(module, ReLUFeedForward)
+    assert isinstance(module, PlainFeedForward)
     inner = torch.einsum("rld,fd->rlf", x, module.inner.weight) + module.inner.bias
     return torch.einsum("rlf,df->rld", inner.clamp(min=0), module.outer.weight) + module.outer.bias
 

@@ -1,6 +1,7 @@
 """Multi-head attention against the paper's formula in plain loops; in blocks, in steps, with all position hooks."""
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -11,11 +12,24 @@ from kakehashi.nn import kernels
 from kakehashi.nn.mixers import attention
 from kakehashi.nn.mixers.attention import Attention, MultiHeadAttention
 from kakehashi.nn.mixers.protocol import Context, Encoded
+from kakehashi.nn.patterns import Window
 from kakehashi.nn.positions import Index, Mode, Position
+from kakehashi.nn.scores import Additive, AdditiveScore, Score
 from kakehashi.nn.state import State
 
-WIDTH, HEADS = 12, 3
-SIZES = [Attention(), Attention(key_size=5), Attention(value_size=2), Attention(key_size=2, value_size=7)]
+WIDTH, HEADS = 16, 4
+SIZES = [
+    Attention(),
+    Attention(key_size=5),
+    Attention(value_size=2),
+    Attention(key_size=2, value_size=7),
+    Attention(kv_heads=1),
+    Attention(kv_heads=2, key_size=3, value_size=2),
+    Attention(values="keys"),
+    Attention(values="keys", key_size=5, kv_heads=2),
+    Attention(score=Additive()),
+    Attention(score=Additive(), kv_heads=2, value_size=2),
+]
 
 
 def build(config: Attention, mode: Mode) -> MultiHeadAttention:
@@ -35,23 +49,29 @@ def places(length: int) -> Tensor:
     return torch.arange(length)[None]
 
 
+def score(module: Score, head: int, q: Tensor, k: Tensor) -> float:
+    """Of one query and one key: Vaswani et al. 2017, equation 1; Bahdanau et al. 2015, appendix A.1.2."""
+    if isinstance(module, AdditiveScore):
+        return sum(float(v) * math.tanh(float(a) + float(b)) for v, a, b in zip(module.vector[head], q, k, strict=True))
+    return float(q @ k) / math.sqrt(len(q))
+
+
 @torch.no_grad()
 def by_formula(module: MultiHeadAttention, x: Tensor, keys: Tensor, allowed: Tensor) -> Tensor:
     """Vaswani et al. 2017, section 3.2, a head and a query at a time; `allowed` [R, Q, K]."""
-    c, v = module.sizes.key, module.sizes.value
+    c, v, share = module.sizes.key, module.sizes.value, HEADS // module.sizes.kv_heads
     rows: list[Tensor] = []
     for r in range(len(x)):
         heads: list[Tensor] = []
         for h in range(HEADS):
-            q, k = (
-                y @ part.weight[h * c : h * c + c].T + part.bias[h * c : h * c + c]
-                for y, part in ((x[r], module.query), (keys[r], module.key))
-            )
-            values = keys[r] @ module.value.weight[h * v : h * v + v].T + module.value.bias[h * v : h * v + v]
+            g = h // share
+            q = x[r] @ module.query.weight[h * c : h * c + c].T + module.query.bias[h * c : h * c + c]
+            k = keys[r] @ module.key.weight[g * c : g * c + c].T + module.key.bias[g * c : g * c + c]
+            values = keys[r] @ module.value.weight[g * v : g * v + v].T + module.value.bias[g * v : g * v + v]
             outputs: list[Tensor] = []
             for i in range(len(q)):
                 seen = allowed[r, i].nonzero()[:, 0].tolist()
-                scores = [math.exp(float(q[i] @ k[j]) / math.sqrt(c)) for j in seen]
+                scores = [math.exp(score(module.score, h, q[i], k[j])) for j in seen]
                 mixed = [s / sum(scores) * values[j] for s, j in zip(scores, seen, strict=True)]
                 outputs.append(torch.stack(mixed).sum(0))
             heads.append(torch.stack(outputs))
@@ -59,7 +79,7 @@ def by_formula(module: MultiHeadAttention, x: Tensor, keys: Tensor, allowed: Ten
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("config", SIZES, ids=lambda c: f"key {c.key_size}, value {c.value_size}")
+@pytest.mark.parametrize("config", SIZES, ids=lambda c: repr(c.model_dump(exclude_defaults=True)))
 @pytest.mark.parametrize("mode", ["bidirectional", "causal", "cross"])
 def test_it_equals_the_formula(mode: Mode, config: Attention) -> None:
     module, x = build(config, mode), numbers(2, 5, WIDTH)
@@ -78,10 +98,96 @@ def test_it_equals_the_formula(mode: Mode, config: Attention) -> None:
 def test_sizes_of_a_head() -> None:
     module = Attention(key_size=5, value_size=2).build(WIDTH, HEADS, "causal", "a")
     shapes = [tuple(part.weight.shape) for part in (module.query, module.key, module.value, module.output)]
-    assert shapes == [(15, 12), (15, 12), (6, 12), (12, 6)]
-    with pytest.raises(ValueError, match="width 12 is not a multiple of heads 5"):
+    assert shapes == [(20, 16), (20, 16), (8, 16), (16, 8)]
+    with pytest.raises(ValueError, match="width 16 is not a multiple of heads 5"):
         Attention(key_size=3).build(WIDTH, 5, "causal", "a")
     assert Attention(key_size=3, value_size=2).build(WIDTH, 5, "causal", "a").sizes.heads == 5
+
+
+def test_what_does_not_go_together() -> None:
+    for config, message in (
+        (Attention(kv_heads=3), "heads 4 is not a multiple of kv_heads 3"),
+        (Attention(kv_heads=8), "heads 4 is not a multiple of kv_heads 8"),
+        (Attention(values="keys", value_size=5), "have their size: value_size 5, key_size 4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            config.build(WIDTH, HEADS, "causal", "a")
+    with pytest.raises(ValueError, match="sees the whole source: it takes no pattern window"):
+        Attention(pattern=Window()).build(WIDTH, HEADS, "cross", "a")
+
+
+# Shared heads and shared values are ordinary attention with equal weights
+
+
+def context_of(mode: Mode) -> Context:
+    memory = Encoded(numbers(2, 7, WIDTH, seed=3), torch.ones(2, 7, dtype=torch.bool))
+    return Context(places(5), memory=memory if mode == "cross" else None)
+
+
+@pytest.mark.parametrize("mode", ["bidirectional", "causal", "cross"])
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_shared_heads_are_repeated_weights(kv_heads: int, mode: Mode) -> None:
+    """Ainslie et al. 2023, figure 2: one group is multi-query attention, as many groups as heads multi-head."""
+    grouped, plain = build(Attention(kv_heads=kv_heads), mode), build(Attention(), mode)
+    weights = grouped.state_dict()
+    for name in ("key.weight", "key.bias", "value.weight", "value.bias"):
+        heads = weights[name].unflatten(0, (kv_heads, -1))
+        weights[name] = heads.repeat_interleave(HEADS // kv_heads, 0).flatten(0, 1)
+    plain.load_state_dict(weights)
+    x = numbers(2, 5, WIDTH)
+    torch.testing.assert_close(grouped(x, context_of(mode)), plain(x, context_of(mode)), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["bidirectional", "causal", "cross"])
+def test_values_that_are_keys_are_copied_weights(mode: Mode) -> None:
+    tied, separate = build(Attention(values="keys"), mode), build(Attention(), mode)
+    separate.load_state_dict(tied.state_dict())
+    assert len(list(separate.parameters())) - len(list(tied.parameters())) == 2
+    x, hooks = numbers(2, 5, WIDTH), Content()
+    one, other = (
+        module(x, replace(context_of(mode), position=hooks, position_context=hooks.prepare(places(5), places(5))))
+        for module in (tied, separate)
+    )
+    torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["causal", "cross"])
+def test_the_cache_shrinks_by_what_is_shared(mode: Mode) -> None:
+    def cached(config: Attention, position: type[Position] = Position) -> int:
+        state, hooks = State(2, torch.device("cpu")), position()
+        prepared = hooks.prepare(places(5), places(5))
+        context = replace(context_of(mode), state=state, position=hooks, position_context=prepared)
+        build(config, mode)(numbers(2, 5, WIDTH), context)
+        return sum(tensor.numel() for tensor in (*state.sentence.values(), *state.hypothesis.values()))
+
+    whole = cached(Attention())
+    assert whole == 4 * cached(Attention(kv_heads=1)) == 2 * cached(Attention(kv_heads=2))
+    assert whole == 2 * cached(Attention(values="keys")) == 8 * cached(Attention(values="keys", kv_heads=1))
+    if mode == "causal":
+        assert whole == cached(Attention(values="keys"), Content), "keys that are rotated are no values"
+
+
+# Order
+
+
+def test_without_positions_it_does_not_see_the_order() -> None:
+    """Vaswani et al. 2017, section 3.5: why there are positions. Permuted inputs give permuted outputs."""
+    module, x, order = build(Attention(), "bidirectional"), numbers(2, 6, WIDTH), torch.tensor([3, 0, 5, 1, 4, 2])
+    expected = module(module(x, Context(places(6))), Context(places(6)))[:, order]
+    found = module(module(x[:, order], Context(places(6))), Context(places(6)))
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+
+
+def test_a_causal_layer_sees_a_bag_and_two_of_them_see_order() -> None:
+    """The last token sees the same set; but what a second layer reads of the earlier ones depends on their order."""
+    module, x, order = build(Attention(), "causal"), numbers(2, 6, WIDTH), torch.tensor([3, 0, 4, 1, 2, 5])
+    once, permuted = module(x, Context(places(6))), module(x[:, order], Context(places(6)))
+    torch.testing.assert_close(permuted[:, -1], once[:, -1], atol=1e-12, rtol=0)
+    twice, permuted = module(once, Context(places(6))), module(permuted, Context(places(6)))
+    assert ((permuted - twice)[:, -1].abs() > 1e-3).any(-1).all()
+
+
+# The scale
 
 
 @pytest.mark.parametrize("size", [16, 64, 256])

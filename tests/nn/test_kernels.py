@@ -49,6 +49,37 @@ def test_gradients_of_both_ways_agree(name: str, monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", biases())
+@pytest.mark.parametrize("short", [0, 10_000], ids=["fused", "formula"])
+def test_heads_that_share_keys_equal_repeated_keys(short: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Query head h looks at the keys of group h // 3: in the output and in the gradients."""
+    monkeypatch.setattr(kernels, "_SHORT", short)
+    (q, k, v), bias = tensors(torch.float64), biases()[name]
+    q, k, v = (
+        x.requires_grad_() for x in (q.repeat(1, 2, 1, 1) + torch.arange(6.0)[:, None, None], k[:, :2], v[:, :2])
+    )
+    if bias is not None:
+        bias = bias.double().repeat(1, 6 // 3 if bias.shape[1] == 3 else 1, 1, 1)
+    found = kernels.attend(q, k, v, bias)
+    expected = kernels.attend(q, k.repeat_interleave(3, 1), v.repeat_interleave(3, 1), bias)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    gradients = [torch.autograd.grad(y.square().sum(), (q, k, v)) for y in (found, expected)]
+    torch.testing.assert_close(*gradients, atol=1e-11, rtol=0)
+
+
+def test_pieces_may_overlap() -> None:
+    x = torch.randn(2, 3, 9, 4, dtype=torch.float64, requires_grad=True)
+    indices = [slice(0, 5), torch.tensor([0, 4, 8]), slice(3, 9), torch.tensor([7])]
+    found, expected = kernels.pieces(x, indices), [x[:, :, index] for index in indices]
+    torch.testing.assert_close(list(found), expected, atol=0, rtol=0)
+    one, other = (
+        torch.autograd.grad(torch.cat([i * y.sin() for i, y in enumerate(pieces)], 2).sum(), x)
+        for pieces in (found, expected)
+    )
+    torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+    assert kernels.pieces(x, [slice(0, 9)])[0] is x
+
+
 def test_long_sequences_never_hold_the_square(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> Tensor:
         raise AssertionError("the formula, at a length that it is not for")

@@ -51,7 +51,7 @@ def test_value_and_gradients_equal_torch(smoothing: float, bias: bool) -> None:
 
 
 def test_the_gradient_is_the_slope() -> None:
-    """By central differences, with no formula of anyone's; float64 goes through fp32 logits, hence the wide step."""
+    """By central differences, with no formula of anyone's; float64 is summed in fp32, hence the wide step."""
     hidden, projection, extra, targets = inputs(bias=True, dtype=torch.float64)
     assert extra is not None
     whole = (hidden, projection, extra)

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from kakehashi.nn.mixers.attention import Sizes
 from kakehashi.nn.positions import Learned, NoPosition, Sinusoidal, sinusoids
+from kakehashi.nn.positions.protocol import HeadSizes
 
 
 def by_formula(position: int, width: int) -> list[float]:
@@ -58,7 +58,7 @@ def test_their_product_depends_on_the_distance_only() -> None:
 
 
 def test_embed_adds_each_rows_own_positions() -> None:
-    position = Sinusoidal().build(Sizes(8, 2, 4, 4), "causal")
+    position = Sinusoidal().build(HeadSizes(8, 2, 4, 4), "causal")
     x = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(1))
     ragged = torch.tensor([[4, 5, 6], [0, 1, 2]])
     found = position.embed(x, ragged) - x
@@ -70,11 +70,11 @@ def test_embed_adds_each_rows_own_positions() -> None:
 
 def test_an_odd_width_is_refused() -> None:
     with pytest.raises(ValueError, match="even width, not 7"):
-        Sinusoidal().build(Sizes(7, 1, 7, 7), "causal")
+        Sinusoidal().build(HeadSizes(7, 1, 7, 7), "causal")
 
 
 def test_learned_positions_are_a_table() -> None:
-    position = Learned(max_length=9).build(Sizes(8, 2, 4, 4), "causal")
+    position = Learned(max_length=9).build(HeadSizes(8, 2, 4, 4), "causal")
     table = position.get_parameter("table.weight")
     assert table.shape == (9, 8) and position.limit == 9
     ragged = torch.tensor([[6, 7, 8], [0, 1, 2]])
@@ -84,7 +84,7 @@ def test_learned_positions_are_a_table() -> None:
 
 
 def test_no_position_does_nothing() -> None:
-    position = NoPosition().build(Sizes(4, 1, 4, 4), "causal")
+    position = NoPosition().build(HeadSizes(4, 1, 4, 4), "causal")
     x = torch.randn(1, 3, 4)
     q, k = torch.randn(2, 1, 1, 3, 4)
     assert position.embed(x, torch.arange(3)[None]) is x

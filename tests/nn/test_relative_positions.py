@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kakehashi.nn import kernels
-from kakehashi.nn.mixers.attention import Sizes
 from kakehashi.nn.positions import T5, Alibi, Index, Mode, Position, Shaw
+from kakehashi.nn.positions.protocol import HeadSizes
 from kakehashi.nn.positions.relative import alibi_slopes, t5_buckets
 
-SIZES = Sizes(width=12, heads=3, key=4, value=5)
+SIZES = HeadSizes(width=12, heads=3, key=4, value=5)
 CONFIGS = [Shaw(clip=3), T5(buckets=8, max_distance=9), Alibi(), Alibi(slopes="learned")]
 MODES: list[Mode] = ["bidirectional", "causal"]
 # Positions of the queries: of a whole sequence of 10, of its end, and of rows of different lengths.
@@ -26,7 +26,7 @@ def numbers(*shape: int, seed: int = 2) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def build(config: Shaw | T5 | Alibi, mode: Mode, sizes: Sizes = SIZES) -> Position:
+def build(config: Shaw | T5 | Alibi, mode: Mode, sizes: HeadSizes = SIZES) -> Position:
     torch.manual_seed(1)
     return config.build(sizes, mode).double()
 
@@ -79,7 +79,7 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize("config", [Shaw(), T5(), Alibi(), Alibi(slopes="learned")], ids=str)
 def test_a_block_costs_its_own_size(config: Shaw | T5 | Alibi, mode: Mode) -> None:
     """Neither the square of all scores nor a vector for each pair: the heads are 64 wide."""
-    position = config.build(Sizes(128, 2, 64, 64), mode)
+    position = config.build(HeadSizes(128, 2, 64, 64), mode)
     rows, columns, places = slice(4000, 4032), slice(3900, 4000), torch.arange(4096)[None]
     q, weights = torch.randn(1, 2, 32, 64), torch.rand(1, 2, 32, 100)
     with torch.no_grad(), Largest() as largest:
@@ -253,7 +253,7 @@ def test_learned_slopes_are_parameters_and_fixed_ones_are_not() -> None:
 
 def test_alibi_is_exact_far_away_in_bf16() -> None:
     """Slope times distance is rounded once: bf16 knows no distance of 1,001."""
-    position = Alibi().build(Sizes(8, 8, 1, 1), "causal").bfloat16()
+    position = Alibi().build(HeadSizes(8, 8, 1, 1), "causal").bfloat16()
     context = position.prepare(torch.tensor([[1001]]), torch.arange(1002)[None])
     bias = position.bias(context, torch.ones(1, 8, 1, 1, dtype=torch.bfloat16), slice(0, 1), slice(0, 1002))
     expected = -torch.tensor([[1 / 2**h for h in range(1, 9)]]).T * torch.arange(1001, -1, -1)

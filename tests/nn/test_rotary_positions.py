@@ -9,13 +9,14 @@ from torch import Tensor
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.stack import Stack
 from kakehashi.models.transformer import EncoderDecoder
-from kakehashi.nn.mixers.attention import Attention, Sizes
+from kakehashi.nn.mixers.attention import Attention
 from kakehashi.nn.mixers.protocol import Context
 from kakehashi.nn.positions import Position, Rope
+from kakehashi.nn.positions.protocol import HeadSizes
 from kakehashi.nn.positions.rotary import rotate, rotations
 from kakehashi.nn.state import State
 
-SIZES = Sizes(width=12, heads=2, key=6, value=6)
+SIZES = HeadSizes(width=12, heads=2, key=6, value=6)
 
 
 def numbers(*shape: int, seed: int = 2) -> Tensor:

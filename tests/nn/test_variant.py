@@ -13,6 +13,14 @@ class Forgetful(Variant):
     breaks: ClassVar[Mapping[Law, str]] = {"step": "it forgets"}
 
 
+class Bounded(Variant):
+    breaks: ClassVar[Mapping[Law, str]] = {"bf16": "it is coarse"}
+    limit: int | None = None
+
+    def exceptions(self) -> Mapping[Law, str]:
+        return self.breaks if self.limit is None else {**self.breaks, "batch": "rows share the limit"}
+
+
 class Holder(Variant):
     parts: tuple[Variant, ...] = ()
 
@@ -20,6 +28,11 @@ class Holder(Variant):
 def test_what_is_declared_below_counts_above() -> None:
     assert broken(Holder(parts=(Holder(), Holder(parts=(Forgetful(),))))) == {"step": "it forgets"}
     assert broken(Holder(parts=(Holder(),))) == {}
+
+
+def test_an_option_may_decide() -> None:
+    assert broken(Holder(parts=(Bounded(),))) == {"bf16": "it is coarse"}
+    assert broken(Holder(parts=(Bounded(limit=3),))).keys() == {"bf16", "batch"}
 
 
 def test_every_part_of_a_model_is_visited() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.stack import CrossLayer, CrossStack, Layer, LayerModule, Placement, Residual, Stack, StackModule
 from kakehashi.models.transformer import EncoderDecoder, Transformer
-from kakehashi.nn.feedforward import ReLU, ReLUFeedForward
+from kakehashi.nn.feedforward import PlainFeedForward, ReLU
 from kakehashi.nn.mixers.attention import MultiHeadAttention
 from kakehashi.nn.positions import sinusoids
 
@@ -73,7 +73,7 @@ def layer_weights(layer: LayerModule) -> Iterator[tuple[str, Tensor]]:
             yield f"{name}.out_proj.weight", part.output.weight
             yield f"{name}.out_proj.bias", part.output.bias
         else:
-            assert isinstance(part, ReLUFeedForward)
+            assert isinstance(part, PlainFeedForward)
             for ending, linear in (("1", part.inner), ("2", part.outer)):
                 yield from ((f"linear{ending}.{name}", tensor) for name, tensor in linear.state_dict().items())
 

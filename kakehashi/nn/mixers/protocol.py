@@ -40,6 +40,7 @@ class Context:
 
     positions: of x's tokens, [1 or R, L].
     mask: True where x has a token [R, L]; None: no padding that anyone can see (causal: padding stands behind).
+    counted: the same for those that count tokens, to whom padding behind matters too; None: as `mask`.
     memory: the encoded source, for cross-attention. state: caches, when decoding step by step.
     alignments: when not None, cross-attention appends its weights [R, H, L, S] here.
     losses: by the name of the part that wants it, a scalar added to the loss a token.
@@ -48,6 +49,7 @@ class Context:
 
     positions: Tensor
     mask: Tensor | None = None
+    counted: Tensor | None = None
     memory: Encoded | None = None
     state: State | None = None
     alignments: list[Tensor] | None = None
@@ -76,3 +78,11 @@ class Sized(Protocol):
 
     @property
     def sizes(self) -> HeadSizes: ...
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """A module, mixer or positions, that may know so many places only; None: any number."""
+
+    @property
+    def limit(self) -> int | None: ...

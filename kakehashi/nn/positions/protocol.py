@@ -5,7 +5,8 @@ D width.
 """
 
 from abc import abstractmethod
-from typing import ClassVar, Literal, Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -48,17 +49,14 @@ class Position(nn.Module):
         return 0.0
 
 
-class HeadSizes(Protocol):
-    """What positions may know of the attention that they serve: key and value are sizes of one head."""
+@dataclass(frozen=True)
+class HeadSizes:
+    """Width of the model, its number of heads, key and value size of one head."""
 
-    @property
-    def width(self) -> int: ...
-    @property
-    def heads(self) -> int: ...
-    @property
-    def key(self) -> int: ...
-    @property
-    def value(self) -> int: ...
+    width: int
+    heads: int
+    key: int
+    value: int
 
 
 class Positions(Variant):
