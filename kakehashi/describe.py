@@ -40,6 +40,10 @@ class Preset(Config):
     decoding: Decoding = Beam()
 
 
+_Found = tuple[list[str], Config, nn.Module]
+"""Lines of text, a model's configuration, and the model."""
+
+
 def describe(
     model: Path, shapes: int | None = None, vocabulary: int | None = None, overrides: Sequence[str] = ()
 ) -> str:
@@ -49,8 +53,10 @@ def describe(
     not trained is counted (default: as its task says, or 37,000). overrides: `key.path=value`, on what is not trained.
     Raises UserError when `model` is none of these, is damaged, or contradicts itself.
     """
-    lines, network = _find(model, vocabulary, overrides)
+    lines, _, network = _find(model, vocabulary, overrides)
     if shapes is not None:
+        if not isinstance(network, Transformer):
+            raise UserError(f"{model}: --shapes tells of models of kind encoder_decoder only")
         title = f"shapes of the tensors, for a source and a target of {shapes} tokens"
         lines += ["", title, *_table(tensor_shapes(network, shapes, shapes))]
         lines += ["", "shapes of the parameters", *_table(parameter_shapes(network))]
@@ -59,8 +65,8 @@ def describe(
 
 def diagram(model: Path, overrides: Sequence[str] = ()) -> str:
     """A model drawn from its configuration, as SVG. Arguments and errors as those of `describe`."""
-    _, network = _find(model, None, overrides)
-    return draw(network.config, network, str(model))
+    _, config, network = _find(model, None, overrides)
+    return draw(config, network, str(model))
 
 
 def parameters(model: nn.Module) -> dict[str, int]:
@@ -72,7 +78,7 @@ def parameters(model: nn.Module) -> dict[str, int]:
     return {part: counts[part] for part in ("embeddings", *STACKS) if part in counts}
 
 
-def _find(model: Path, vocabulary: int | None, overrides: Sequence[str]) -> tuple[list[str], Transformer]:
+def _find(model: Path, vocabulary: int | None, overrides: Sequence[str]) -> _Found:
     if (model / "config.yaml").is_file():
         if overrides:
             raise UserError(f"{overrides[0]}: {model} is trained, and stays as it is; change a preset or a recipe")
@@ -84,9 +90,9 @@ def _find(model: Path, vocabulary: int | None, overrides: Sequence[str]) -> tupl
     raise UserError(f"{model} is neither a model directory nor a preset nor a recipe{_hint(model)}")
 
 
-def _directory(path: Path) -> tuple[list[str], Transformer]:
+def _directory(path: Path) -> _Found:
     translator = Translator.load(path, device="cpu")
-    config, model = translator.config, cast(Transformer, translator.model)
+    config, model = translator.config, cast(nn.Module, translator.model)
     sizes = {segmenter.size for segmenter in translator.segmenters}
     lines = [f"{path}: {config.source} → {config.target}", ""]
     lines += _model(config.model, model)
@@ -98,12 +104,10 @@ def _directory(path: Path) -> tuple[list[str], Transformer]:
     ]
     if translator.card is not None:
         lines += ["", Card.read(path / "card.json").render()]
-    return lines, model
+    return lines, config.model, model
 
 
-def _untrained(
-    path: Path, name: str, vocabulary: int | None, overrides: Sequence[str]
-) -> tuple[list[str], Transformer]:
+def _untrained(path: Path, name: str, vocabulary: int | None, overrides: Sequence[str]) -> _Found:
     preset = load(path, Preset, overrides, PRESETS)
     size = vocabulary or _subwords(preset.task)
     joint = Vocabulary(size)
@@ -122,7 +126,7 @@ def _untrained(
         _row("  averaging", _brief(training.averaging)),
         _row("decoding", _brief(preset.decoding)),
     ]
-    return lines, model
+    return lines, preset.model, model
 
 
 def _subwords(task: dict[str, Any]) -> int:
