@@ -1,6 +1,7 @@
-"""What a model is, in words and figures, for `kakehashi info`: a model directory, or a preset that nobody has trained.
+"""What a model is, in words, figures and a drawing, for `kakehashi info`: a model directory, or one that nobody has
+trained, of a preset or a recipe.
 
-A preset is built on torch's meta device: shapes and counts without numbers, so that the largest takes no memory.
+The latter is built on torch's meta device: shapes and counts without numbers, so that the largest takes no memory.
 """
 
 from collections import Counter
@@ -16,6 +17,7 @@ from torch import nn
 
 from kakehashi.config import Config, load
 from kakehashi.decoding import Beam, Decoding
+from kakehashi.diagram import draw
 from kakehashi.errors import UserError
 from kakehashi.evaluation.card import Card
 from kakehashi.models import ModelConfig
@@ -30,7 +32,7 @@ STACKS = ("encoder", "decoder")  # all other parameters are tables: embeddings a
 
 
 class Preset(Config):
-    """What a preset may say: a recipe of whose task only a part is known."""
+    """What a preset or a recipe may say: of its task only a part need be known."""
 
     task: dict[str, Any] = Field(default_factory=dict)
     model: ModelConfig
@@ -38,18 +40,20 @@ class Preset(Config):
     decoding: Decoding = Beam()
 
 
-def describe(model: Path, shapes: int | None = None, vocabulary: int = 37_000) -> str:
-    """A model directory or a preset as text; with `shapes`, each tensor's shape for source and target of that length.
+_Found = tuple[list[str], Config, nn.Module]
+"""Lines of text, a model's configuration, and the model."""
 
-    vocabulary: joint subwords at which a preset, which has none of its own, is counted.
-    Raises UserError when `model` is neither, or a directory that is damaged.
+
+def describe(
+    model: Path, shapes: int | None = None, vocabulary: int | None = None, overrides: Sequence[str] = ()
+) -> str:
+    """A model as text; with `shapes`, also each tensor's shape for a source and a target of that length.
+
+    model: a model directory, the name of a preset or the path of a recipe. vocabulary: joint subwords at which what is
+    not trained is counted (default: as its task says, or 37,000). overrides: `key.path=value`, on what is not trained.
+    Raises UserError when `model` is none of these, is damaged, or contradicts itself.
     """
-    if (model / "config.yaml").is_file():
-        lines, network = _directory(model)
-    elif (PRESETS / f"{model}.yaml").is_file():
-        lines, network = _preset(str(model), vocabulary)
-    else:
-        raise UserError(f"{model} is neither a model directory nor a preset{_hint(model)}")
+    lines, _, network = _find(model, vocabulary, overrides)
     if shapes is not None:
         title = f"shapes of the tensors, for a source and a target of {shapes} tokens"
         if isinstance(network, Transformer):
@@ -58,6 +62,12 @@ def describe(model: Path, shapes: int | None = None, vocabulary: int = 37_000) -
             lines += ["", f"{title}: shown for models of kind encoder_decoder only"]
         lines += ["", "shapes of the parameters", *_table(parameter_shapes(network))]
     return "\n".join(lines)
+
+
+def diagram(model: Path, overrides: Sequence[str] = ()) -> str:
+    """A model drawn from its configuration, as SVG. Arguments and errors as those of `describe`."""
+    _, config, network = _find(model, None, overrides)
+    return draw(config, network, str(model))
 
 
 def parameters(model: nn.Module) -> dict[str, int]:
@@ -69,7 +79,19 @@ def parameters(model: nn.Module) -> dict[str, int]:
     return {part: counts[part] for part in ("embeddings", *STACKS) if part in counts}
 
 
-def _directory(path: Path) -> tuple[list[str], nn.Module]:
+def _find(model: Path, vocabulary: int | None, overrides: Sequence[str]) -> _Found:
+    if (model / "config.yaml").is_file():
+        if overrides:
+            raise UserError(f"{overrides[0]}: {model} is trained, and stays as it is; change a preset or a recipe")
+        return _directory(model)
+    if (PRESETS / f"{model}.yaml").is_file():
+        return _untrained(PRESETS / f"{model}.yaml", f"{model}: a preset", vocabulary, overrides)
+    if model.is_file():
+        return _untrained(model, f"{model}: a recipe", vocabulary, overrides)
+    raise UserError(f"{model} is neither a model directory nor a preset nor a recipe{_hint(model)}")
+
+
+def _directory(path: Path) -> _Found:
     translator = Translator.load(path, device="cpu")
     config, model = translator.config, cast(nn.Module, translator.model)
     sizes = {segmenter.size for segmenter in translator.segmenters}
@@ -83,15 +105,19 @@ def _directory(path: Path) -> tuple[list[str], nn.Module]:
     ]
     if translator.card is not None:
         lines += ["", Card.read(path / "card.json").render()]
-    return lines, model
+    return lines, config.model, model
 
 
-def _preset(name: str, vocabulary: int) -> tuple[list[str], nn.Module]:
-    preset = load(PRESETS / f"{name}.yaml", Preset, presets=PRESETS)
-    joint = Vocabulary(vocabulary)
-    with torch.device("meta"):
-        model = preset.model.build(joint, joint).eval()
-    lines = [f"{name}: a preset, counted at {vocabulary:,} joint subwords", ""]
+def _untrained(path: Path, name: str, vocabulary: int | None, overrides: Sequence[str]) -> _Found:
+    preset = load(path, Preset, overrides, PRESETS)
+    size = vocabulary or _subwords(preset.task)
+    joint = Vocabulary(size)
+    try:
+        with torch.device("meta"):
+            model = preset.model.build(joint, joint).eval()
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from error
+    lines = [f"{name}, counted at {size:,} joint subwords", ""]
     lines += _model(preset.model, model)
     training = preset.training
     lines += [
@@ -101,7 +127,15 @@ def _preset(name: str, vocabulary: int) -> tuple[list[str], nn.Module]:
         _row("  averaging", _brief(training.averaging)),
         _row("decoding", _brief(preset.decoding)),
     ]
-    return lines, model
+    return lines, preset.model, model
+
+
+def _subwords(task: dict[str, Any]) -> int:
+    match task:
+        case {"subwords": {"size": int(size)}}:
+            return size
+        case _:
+            return 37_000  # the paper's
 
 
 def _model(config: Config, model: nn.Module) -> list[str]:

@@ -15,6 +15,7 @@ import torch
 from ruamel.yaml import YAML
 
 from kakehashi import cli
+from kakehashi.cli import translation
 from kakehashi.data.corpus import Pair, read_lines, write_lines
 from kakehashi.data.subwords import Unigram, train_subwords
 from kakehashi.decoding import Beam
@@ -110,7 +111,7 @@ def test_each_line_is_answered_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> N
     reading, writing = os.pipe()
     with open(reading) as stdin, open(writing, "wb", buffering=0) as keyboard, monkeypatch.context() as patch:
         patch.setattr(sys, "stdin", stdin)
-        windows = cli._windows("-")
+        windows = translation._windows("-")
         keyboard.write("橋\nhalf a l".encode())
         assert next(windows) == ["橋"]
         keyboard.write("ine ü".encode()[:-1])

@@ -1,0 +1,64 @@
+"""The table of variants: its rows are those of the unions, and its lines what was measured."""
+
+import re
+from typing import get_args
+
+import pytest
+
+from benchmarks.variant_rows import Row, rows
+from benchmarks.variants import key_of, settings_of, variants_table
+from kakehashi.config.places import alternatives, kinds
+from kakehashi.models import ModelConfig
+from kakehashi.models.stack import Placement
+from kakehashi.nn.feedforward import FeedForward
+from kakehashi.nn.mixers import Mixer
+from kakehashi.nn.norms import Norm
+from kakehashi.nn.positions import PositionConfig
+
+
+@pytest.fixture(scope="module")
+def found() -> list[Row]:
+    return rows()
+
+
+def test_every_variant_has_a_row(found: list[Row]) -> None:
+    families = {"position": PositionConfig, "norm": Norm, "feedforward": FeedForward, "mixer": Mixer}
+    expected = {
+        f"{part} {kinds(kind)[0]}"
+        for part, family in families.items()
+        for kind in alternatives([family])
+        if len(alternatives([family])) > 1
+    }
+    expected |= {f"placement {name}" for name in get_args(Placement)}
+    expected |= {f"model {kinds(kind)[0]}" for kind in alternatives([ModelConfig])}
+    names = [row.name for row in found]
+    assert expected <= set(names) and len(names) == len(set(names))
+
+
+def test_a_row_differs_in_its_part_alone(found: list[Row]) -> None:
+    tiny, none = (
+        next(row.config.model_dump() for row in found if row.name == name)
+        for name in ("position sinusoidal", "position none")
+    )
+    assert none["encoder"].pop("position") == none["decoder"].pop("position") == {"kind": "none"}
+    assert tiny["encoder"].pop("position") == tiny["decoder"].pop("position") == {"kind": "sinusoidal"}
+    assert none == tiny
+
+
+def test_the_table_says_what_was_measured_and_why_not(found: list[Row]) -> None:
+    row = next(row for row in found if row.name == "position none")
+    lines = {
+        "operations": {"parameters": 1234567, "64": 2.5e6, "no 4096": "it reads 1,024 tokens at most"},
+        "speed": {"failed": "it took too long"},
+    }
+    results = {
+        key_of(row, name, settings_of(name, 3, 50)): {**line, "date": "2026-01-02", "torch": "2"}
+        for name, line in lines.items()
+    }
+    text = "\n".join(variants_table([row], results, 3, 50))
+    cells = re.findall(r"^\| none \|(.*)\|$", text, re.MULTILINE)[0].split("|")
+    assert [cell.strip() for cell in cells[:7]] == ["1,234,567", "2.50", "– [1]", *["– [2]"] * 3, "–"]
+    assert "1. it reads 1,024 tokens at most\n2. it took too long" in text
+    assert key_of(row, "learning", settings_of("learning", 3, 50)) != key_of(
+        row, "learning", settings_of("learning", 4, 50)
+    )
