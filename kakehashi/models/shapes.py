@@ -130,7 +130,7 @@ def _watch_layer(layer: nn.Module, watched: _Watched, index: int) -> Iterator[An
 
 
 class _Append:
-    """A forward hook: appends the output's shape as a row."""
+    """A forward hook: appends the output's shape [..., L, D] as a row."""
 
     def __init__(self, rows: list[_Row], name: str, meaning: str) -> None:
         self.rows, self.name, self.meaning = rows, name, meaning

@@ -78,7 +78,7 @@ class Stack(Trunk):
 
     def build(self, shared: Shared, mode: Mode, name: str, read_by: int = 0) -> "StackModule":
         """`read_by`: layers of the decoder that looks at what this stack encodes."""
-        return StackModule(self, self.layers, Depth(self.depth, 2, read_by), shared, mode, name)
+        return StackModule(self, self.layers, Depth(self.depth, sublayers=2, read_by=read_by), shared, mode, name)
 
 
 class CrossStack(Trunk):
@@ -87,11 +87,11 @@ class CrossStack(Trunk):
     layers: tuple[CrossLayer, ...] = Field(default=(CrossLayer(),), min_length=1)
 
     def build(self, shared: Shared, mode: Mode, name: str) -> "StackModule":
-        return StackModule(self, self.layers, Depth(self.depth, 3), shared, mode, name)
+        return StackModule(self, self.layers, Depth(self.depth, sublayers=3), shared, mode, name)
 
 
 class LayerModule(nn.Module):
-    """x [R, L, D] -> [R, L, D]. `residual(skip)` makes a block."""
+    """x [R, L, D] -> [R, L, D]. `residual(skip)` makes a residual block; `gain` is that of the blocks."""
 
     def __init__(
         self, layer: Layer | CrossLayer, residual: Callable[[float], Residual], shared: Shared, mode: Mode, name: str

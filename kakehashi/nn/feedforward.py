@@ -137,10 +137,10 @@ class Experts(FeedForwardConfig):
     Shazeer et al. 2017 (arXiv 1701.06538); the formula as in Switch Transformer, Fedus et al. 2021 (arXiv 2101.03961),
     equations 1 and 2: p is not normalised again over the chosen, so that the router learns with top = 1 too.
 
-    balance: the weight of a loss that is least when all experts have the same share of the tokens, equation 4 there.
-    capacity: an expert takes at most capacity * top * tokens / experts of a batch's tokens, equation 3; the choices
-    beyond are dropped, all second choices before any first one (GShard, Lepikhin et al. 2020, arXiv 2006.16668).
-    None: it takes all that come.
+    balance: the weight of a loss, E * sum of f_i P_i with f_i expert i's share of all choices and P_i its mean
+    probability (equation 4 there): 1 when all experts are used alike.
+    capacity: an expert takes at most capacity * top / experts of a batch's tokens, equation 3; choices beyond that are
+    dropped, second ones before first ones (GShard, Lepikhin et al. 2020, arXiv 2006.16668). None: it takes all.
     """
 
     breaks: ClassVar[Mapping[Law, str]] = {
@@ -201,17 +201,18 @@ class ExpertsFeedForward(nn.Module):
         gates_TK, choices_TK = probabilities_TE.topk(self.config.top)
         gates, choices = gates_TK.T.flatten().to(x_TD.dtype), choices_TK.T.flatten()  # all first ones, all second ones
         counts = choices.bincount(minlength=len(self.experts))
-        loads: list[int] = counts.tolist()
-        room = self._room(len(choices))
+        groups = choices.argsort(stable=True).split(counts.tolist())
+        room, sent = self._room(len(choices)), 0
         mixed = torch.zeros_like(x_TD)
-        for expert, group in zip(self.experts, choices.argsort(stable=True).split(loads), strict=True):
+        for expert, group in zip(self.experts, groups, strict=True):
             kept = group[:room]
             tokens = kept % len(x_TD)
             mixed.index_add_(0, tokens, expert(x_TD[tokens], context) * gates[kept, None])
+            sent += len(kept)
         shares = counts.to(precise) / len(choices)
         balance = len(self.experts) * (shares * probabilities_TE.mean(0)).sum()
         context.losses["balance"] = context.losses.get("balance", 0) + self.config.balance * balance
-        self.use = Use(shares, sum(load - min(load, room or load) for load in loads) / len(choices))
+        self.use = Use(shares, 1 - sent / len(choices))
         return mixed
 
     def _room(self, choices: int) -> int | None:

@@ -11,8 +11,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.stack import CrossLayer, CrossStack, Layer, Stack
 from kakehashi.models.transformer import EncoderDecoder
-from kakehashi.nn import feedforward
-from kakehashi.nn.feedforward import Experts, ExpertsFeedForward, FeedForwardConfig, ReLU, SwiGLU
+from kakehashi.nn.feedforward import (
+    GEGLU,
+    GELU,
+    GLU,
+    Experts,
+    ExpertsFeedForward,
+    FeedForwardConfig,
+    ReGLU,
+    ReLU,
+    SwiGLU,
+    Swish,
+)
 from kakehashi.nn.mixers.protocol import Context
 
 WIDTH = 6
@@ -35,8 +45,13 @@ def relu(x: Tensor) -> Tensor:
     return x * (x > 0)
 
 
-PLAIN: dict[str, Function] = {"ReLU": relu, "GELU": gelu, "Swish": swish}
-GATED: dict[str, Function] = {"GLU": sigmoid, "ReGLU": relu, "GEGLU": gelu, "SwiGLU": swish}
+PLAIN: list[tuple[FeedForwardConfig, Function]] = [(ReLU(size=4), relu), (GELU(size=4), gelu), (Swish(size=4), swish)]
+GATED: list[tuple[FeedForwardConfig, Function]] = [
+    (GLU(size=4), sigmoid),
+    (ReGLU(size=4), relu),
+    (GEGLU(size=4), gelu),
+    (SwiGLU(size=4), swish),
+]
 
 
 def build(config: FeedForwardConfig) -> Any:
@@ -60,19 +75,19 @@ def assert_equal(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("name", PLAIN)
-def test_a_plain_feedforward_is_its_formula(name: str) -> None:
-    module, x = build(getattr(feedforward, name)(size=4)), tokens()
+@pytest.mark.parametrize(("config", "activation"), PLAIN)
+def test_a_plain_feedforward_is_its_formula(config: FeedForwardConfig, activation: Function) -> None:
+    module, x = build(config), tokens()
     inner, outer = module.inner, module.outer
-    middle = PLAIN[name](torch.einsum("rld,fd->rlf", x, inner.weight) + inner.bias)
+    middle = activation(torch.einsum("rld,fd->rlf", x, inner.weight) + inner.bias)
     assert_equal(run(module, x)[0], torch.einsum("rlf,df->rld", middle, outer.weight) + outer.bias)
 
 
-@pytest.mark.parametrize("name", GATED)
-def test_a_gated_feedforward_is_its_formula(name: str) -> None:
-    module, x = build(getattr(feedforward, name)(size=4)), tokens()
+@pytest.mark.parametrize(("config", "activation"), GATED)
+def test_a_gated_feedforward_is_its_formula(config: FeedForwardConfig, activation: Function) -> None:
+    module, x = build(config), tokens()
     gate, value = (torch.einsum("rld,fd->rlf", x, part.weight) for part in (module.gate, module.inner))
-    assert_equal(run(module, x)[0], torch.einsum("rlf,df->rld", GATED[name](gate) * value, module.outer.weight))
+    assert_equal(run(module, x)[0], torch.einsum("rlf,df->rld", activation(gate) * value, module.outer.weight))
     assert [path for path, _ in module.named_parameters()] == ["gate.weight", "inner.weight", "outer.weight"]
 
 

@@ -54,7 +54,7 @@ class Context:
 
     positions: of x's tokens, [1 or R, L].
     mask: True where x has a token [R, L]; None: no padding that anyone can see (causal: padding stands behind).
-    counted: the same for those that count tokens, to whom padding behind matters too; None: as `mask`.
+    counted: the same, also where padding stands behind, for parts that count tokens; None: as `mask`.
     memory: the encoded source, for cross-attention. state: caches, when decoding step by step.
     alignments: when not None, cross-attention appends its weights [R, H, L, S] here.
     losses: by the name of the part that wants it, a scalar added to the loss a token.
