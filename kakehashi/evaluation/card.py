@@ -85,12 +85,12 @@ class Speed(_Part):
 
 
 class Card(_Part):
-    """The whole card; `source` and `target` are language codes. What is not known is None or empty."""
+    """The whole card; `source` and `target`: language codes of a translator. What is not known is None or empty."""
 
     format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)] = FORMAT_VERSION
     name: str
-    source: str
-    target: str
+    source: str | None = None
+    target: str | None = None
     data: tuple[TrainingCorpus, ...] = ()
     training: TrainingRun | None = None
     scores: tuple[ScoreRecord, ...] = ()
@@ -146,7 +146,7 @@ class Card(_Part):
     def render(self, language: Literal["en", "ja"] = "en") -> str:
         """The card as text for people, headings in the language given."""
         words = _WORDS[language]
-        lines = [f"{self.name}: {self.source} → {self.target}"]
+        lines = [f"{self.name}: {self.source} → {self.target}" if self.source and self.target else self.name]
         lines += _section(words.data, [_corpus(corpus, words) for corpus in self.data], words)
         lines += _section(words.training, _training(self.training, words) if self.training else [], words)
         lines += _section(words.scores, _scores(self.scores), words)
