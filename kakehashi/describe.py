@@ -51,6 +51,8 @@ def describe(model: Path, shapes: int | None = None, vocabulary: int = 37_000) -
     else:
         raise UserError(f"{model} is neither a model directory nor a preset{_hint(model)}")
     if shapes is not None:
+        if not isinstance(network, Transformer):
+            raise UserError(f"{model}: --shapes tells of models of kind encoder_decoder only")
         title = f"shapes of the tensors, for a source and a target of {shapes} tokens"
         lines += ["", title, *_table(tensor_shapes(network, shapes, shapes))]
         lines += ["", "shapes of the parameters", *_table(parameter_shapes(network))]
@@ -66,9 +68,9 @@ def parameters(model: nn.Module) -> dict[str, int]:
     return {part: counts[part] for part in ("embeddings", *STACKS) if part in counts}
 
 
-def _directory(path: Path) -> tuple[list[str], Transformer]:
+def _directory(path: Path) -> tuple[list[str], nn.Module]:
     translator = Translator.load(path, device="cpu")
-    config, model = translator.config, cast(Transformer, translator.model)
+    config, model = translator.config, cast(nn.Module, translator.model)
     sizes = {segmenter.size for segmenter in translator.segmenters}
     lines = [f"{path}: {config.source} → {config.target}", ""]
     lines += _model(config.model, model)
@@ -83,7 +85,7 @@ def _directory(path: Path) -> tuple[list[str], Transformer]:
     return lines, model
 
 
-def _preset(name: str, vocabulary: int) -> tuple[list[str], Transformer]:
+def _preset(name: str, vocabulary: int) -> tuple[list[str], nn.Module]:
     preset = load(PRESETS / f"{name}.yaml", Preset, presets=PRESETS)
     joint = Vocabulary(vocabulary)
     with torch.device("meta"):

@@ -3,6 +3,8 @@
 from typing import Annotated
 
 from kakehashi.config import Family
+from kakehashi.models.decoder_only import DecoderOnly
+from kakehashi.models.encoder_only import EncoderOnly
 from kakehashi.models.transformer import EncoderDecoder
 
-ModelConfig = Annotated[EncoderDecoder, Family()]
+ModelConfig = Annotated[EncoderDecoder | DecoderOnly | EncoderOnly, Family()]

@@ -22,7 +22,10 @@ from kakehashi.errors import UserError
 from kakehashi.evaluation.card import TrainingCorpus
 from kakehashi.evaluation.metrics import Score, build_metric, default_metrics, score
 from kakehashi.models import ModelConfig
+from kakehashi.models.decoder_only import DecoderOnly
+from kakehashi.models.encoder_only import EncoderOnly
 from kakehashi.models.protocol import Translating, Vocabulary
+from kakehashi.nn.variant import broken
 from kakehashi.tasks.protocol import Finished, Metric, Sums, TaskSettings, content_hash, sums
 from kakehashi.translator import ModelDirectory, Translator
 
@@ -48,6 +51,14 @@ class Translation(TaskSettings):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
     def fits(self, model: ModelConfig) -> None:
+        if isinstance(model, EncoderOnly):
+            raise ValueError("model.kind=encoder_only generates nothing, so that it cannot translate")
+        if isinstance(model, DecoderOnly) and (reason := broken(model).get("rewind")):
+            raise ValueError(
+                f"model.kind=decoder_only cannot translate sources of unlike lengths with these layers: {reason}"
+            )
+        if isinstance(model, DecoderOnly) and self.subwords.vocabulary == "separate":
+            raise ValueError("model.kind=decoder_only needs one vocabulary: set task.subwords.vocabulary=joint")
         if self.subwords.vocabulary == "separate" and model.embeddings.tie == "all":
             raise ValueError(
                 "model.embeddings.tie=all needs one vocabulary for both sides: "
