@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kakehashi.decoding import Beam, Decoding, Greedy, Hypothesis, search
+from kakehashi.decoding import Beam, Decoding, Greedy, Hypothesis, Sample, search
 from kakehashi.decoding.processors import NoRepeatNgram
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.stack import CrossStack, Stack
@@ -16,6 +16,8 @@ SIZE = 30
 STRATEGIES = [
     Greedy(extra_length=8),
     Greedy(max_length=7, min_length=4),
+    Sample(extra_length=8),
+    Sample(temperature=0.7, top_k=5, top_p=0.9, seed=7, min_length=3, max_length=12),
     Beam(extra_length=8),
     Beam(size=4, length_penalty=0.0, extra_length=2),
     Beam(size=7, length_penalty=0.6, min_length=3, max_length=12),
@@ -58,7 +60,7 @@ def assert_same(one: list[Hypothesis], other: list[Hypothesis]) -> None:
 
 
 @pytest.fixture(params=STRATEGIES, ids=lambda d: f"{d.kind}-{STRATEGIES.index(d)}")
-def decoding(request: pytest.FixtureRequest) -> Greedy | Beam:
+def decoding(request: pytest.FixtureRequest) -> Greedy | Beam | Sample:
     return request.param
 
 
@@ -74,7 +76,7 @@ def test_the_model_of_these_laws_is_a_fair_one() -> None:
     assert sum(h.finished for h in found) > len(found) / 2
 
 
-def test_scores_equal_those_of_teacher_forcing(decoding: Greedy | Beam) -> None:
+def test_scores_equal_those_of_teacher_forcing(decoding: Greedy | Beam | Sample) -> None:
     for seed in range(2):
         transformer = model(seed)
         source, mask = sources(seed)
@@ -91,7 +93,7 @@ def test_scores_equal_those_of_teacher_forcing(decoding: Greedy | Beam) -> None:
                 assert h.score == pytest.approx(h.log_probability / ((5 + len(tokens)) / 6) ** alpha, abs=1e-4)
 
 
-def test_order_size_and_padding_of_the_batch_change_nothing(decoding: Greedy | Beam) -> None:
+def test_order_size_and_padding_of_the_batch_change_nothing(decoding: Greedy | Beam | Sample) -> None:
     for seed in range(2):
         transformer = model(seed)
         source, mask = sources(seed)
@@ -106,7 +108,7 @@ def test_order_size_and_padding_of_the_batch_change_nothing(decoding: Greedy | B
                 assert_same(hypotheses, others)
 
 
-def test_hypotheses_are_sorted_distinct_and_within_the_limits(decoding: Greedy | Beam) -> None:
+def test_hypotheses_are_sorted_distinct_and_within_the_limits(decoding: Greedy | Beam | Sample) -> None:
     for seed in range(2):
         source, mask = sources(seed)
         size = decoding.build().size
@@ -124,7 +126,7 @@ def test_hypotheses_are_sorted_distinct_and_within_the_limits(decoding: Greedy |
                 assert len(h.token_log_probabilities) == emitted
 
 
-def test_the_best_of_many_is_the_best_of_one(decoding: Greedy | Beam) -> None:
+def test_the_best_of_many_is_the_best_of_one(decoding: Greedy | Beam | Sample) -> None:
     for seed in range(2):
         transformer, (source, mask) = model(seed), sources(seed)
         many = search(transformer, source, mask, decoding, count=decoding.build().size)
