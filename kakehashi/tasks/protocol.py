@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import torch
 from rich.console import Console
@@ -24,8 +24,8 @@ from kakehashi.models import ModelConfig
 from kakehashi.models.protocol import Output, Vocabulary
 from kakehashi.nn.losses import cross_entropy
 
-Metric = Literal["loss", "bleu", "chrf"]
-LOWER_IS_BETTER: frozenset[str] = frozenset({"loss"})
+Metric = Literal["loss", "bleu", "chrf", "perplexity", "bits_per_character", "accuracy"]
+LOWER_IS_BETTER: frozenset[str] = frozenset({"loss", "perplexity", "bits_per_character"})
 
 
 def better(metric: str, new: float, best: float | None) -> bool:
@@ -145,12 +145,12 @@ class Task(Protocol[M, B]):
 
 
 class TaskSettings(Config):
-    """The base of a task's settings.
+    """The base of a task's settings."""
 
-    metrics: by what its models can be judged on the development set, the usual one first.
-    """
-
-    metrics: ClassVar[tuple[Metric, ...]]
+    @property
+    @abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """By what its models can be judged on the development set, the usual one first."""
 
     @abstractmethod
     def fits(self, model: ModelConfig) -> None:

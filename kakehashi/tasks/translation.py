@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, cast
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import torch
@@ -39,7 +39,6 @@ class Translation(TaskSettings):
     and counted. test: named sets that are scored when training is done.
     """
 
-    metrics: ClassVar[tuple[Metric, ...]] = ("bleu", "chrf", "loss")
     kind: Literal["translation"] = "translation"
     source: str
     target: str
@@ -49,6 +48,10 @@ class Translation(TaskSettings):
     subwords: Subwords = Unigram()
     max_tokens: PositiveInt = 256
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return "bleu", "chrf", "loss"
 
     def fits(self, model: ModelConfig) -> None:
         if isinstance(model, EncoderOnly):

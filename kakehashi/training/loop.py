@@ -93,8 +93,8 @@ class Trainer:
         tensors, state = checkpoint.load(path)
         if state["data"] != self.task.fingerprint:
             raise UserError(
-                f"the text of task.train, or how it is prepared, has changed since {path} was written: put the old "
-                "text back, or start a new run in another run=DIR"
+                f"the training text, or how it is prepared, has changed since {path} was written: put the old text "
+                "back, or start a new run in another run=DIR"
             )
         groups: dict[str, dict[str, torch.Tensor]] = {"optimizer": {}, "average": {}, "random": {}}
         for name, tensor in tensors.items():
@@ -264,7 +264,7 @@ def _memory_watched(batch: BatchBudget) -> Generator[None]:
         raise UserError(
             f"out of memory in a step of {batch.tokens} tokens in {batch.accumulate} piece(s): "
             f"set training.batch.accumulate={2 * batch.accumulate} (the same gradient, half the memory) and go on with "
-            "--resume; or start anew with less in training.batch.tokens or task.max_tokens"
+            "--resume; or start anew with less in training.batch.tokens, or with shorter examples"
         ) from error
 
 

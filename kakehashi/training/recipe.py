@@ -18,7 +18,7 @@ PRESETS = Path(__file__).parent.parent / "presets"
 
 
 class BatchBudget(Config):
-    """tokens: source + target of one optimiser step, padding counted, over all processes.
+    """tokens: source + target (or the sequences) of one optimiser step, padding counted, over all processes.
 
     accumulate: in how many pieces a step is computed; more pieces need less memory and give the same gradient.
     """

@@ -1,7 +1,7 @@
 """A run: a directory that holds all of it, from the recipe to the model and its card.
 
     RUN/recipe.yaml    the resolved recipe         RUN/model/        the best model so far, in the end with its card
-    RUN/subwords/      the subword models          RUN/last/         the latest model
+    RUN/subwords/      or RUN/vocabulary/          RUN/last/         the latest model
     RUN/checkpoints/   what resuming needs         RUN/log.jsonl, RUN/tensorboard/, RUN/curve.png
 
 An existing run is never overwritten: it is resumed, or another directory is chosen.
@@ -35,7 +35,7 @@ from kakehashi.training.recipe import Recipe, load_recipe
 from kakehashi.training.report import Report, learning_curve
 
 RECIPE = "recipe.yaml"
-SUBWORDS = "subwords"
+PREPARED = ("subwords", "vocabulary")  # what a task makes of its text before the first step
 LOCK = ".kakehashi-lock"
 FREE = ("training.steps", "training.batch.accumulate", "training.keep")  # settings that may change on resuming
 
@@ -99,7 +99,8 @@ def _prepare(recipe: Recipe, directory: Path, resume: bool, cache: Path) -> tupl
     except UserError:
         if new:
             (directory / RECIPE).unlink()
-            shutil.rmtree(directory / SUBWORDS, ignore_errors=True)
+            for name in PREPARED:
+                shutil.rmtree(directory / name, ignore_errors=True)
         raise
 
 

@@ -29,7 +29,7 @@ def test_numbers_are_even_over_sentences_steps_and_seeds() -> None:
         "seeds": torch.cat([draws.uniforms(seed, keys[:1], 1) for seed in range(4000)]),
     }
     for name, numbers in several.items():
-        assert 0 <= numbers.min() and numbers.max() < 1 and len(numbers.unique()) == 4000, name
+        assert numbers.min() >= 0 and numbers.max() < 1 and len(numbers.unique()) == 4000, name
         assert abs(numbers.mean() - 0.5) < 0.02 and abs(numbers.var() - 1 / 12) < 0.005, name
         pairs = torch.stack((numbers[:-1], numbers[1:]))
         assert abs(torch.corrcoef(pairs)[0, 1]) < 0.05, name
