@@ -18,6 +18,7 @@ from torch import nn
 from kakehashi.config import Config, load
 from kakehashi.decoding import Beam, Decoding
 from kakehashi.diagram import draw
+from kakehashi.directory import CARD, task_of
 from kakehashi.errors import UserError
 from kakehashi.evaluation.card import Card
 from kakehashi.models import ModelConfig
@@ -25,8 +26,9 @@ from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.shapes import Shape, parameter_shapes
 from kakehashi.models.shapes import shapes as tensor_shapes
 from kakehashi.models.transformer import Transformer
+from kakehashi.text_generator import LanguageModelDirectory, TextGenerator
 from kakehashi.training.recipe import PRESETS, Training
-from kakehashi.translator import Translator
+from kakehashi.translator import ModelDirectory, Translator
 
 STACKS = ("encoder", "decoder")  # all other parameters are tables: embeddings and the projection to the vocabulary
 
@@ -92,20 +94,38 @@ def _find(model: Path, vocabulary: int | None, overrides: Sequence[str]) -> _Fou
 
 
 def _directory(path: Path) -> _Found:
-    translator = Translator.load(path, device="cpu")
-    config, model = translator.config, cast(nn.Module, translator.model)
-    sizes = {segmenter.size for segmenter in translator.segmenters}
-    lines = [f"{path}: {config.source} → {config.target}", ""]
-    lines += _model(config.model, model)
-    lines += [
-        _row("subwords", f"{config.subwords.kind}, {config.subwords.vocabulary}: {' and '.join(_counts(sizes))}"),
+    opened = _language_model(path) if task_of(path) == "language_model" else _translator(path)
+    head, config, network, vocabulary = opened
+    lines = [
+        head,
+        "",
+        *_model(config.model, network),
+        vocabulary,
         _row("decoding", _brief(config.decoding)),
         _row("files", f"{_size(sum(file.stat().st_size for file in _files(path)))}"),
         *(_row(f"  {file.name}", _size(file.stat().st_size)) for file in _files(path)),
     ]
-    if translator.card is not None:
-        lines += ["", Card.read(path / "card.json").render()]
-    return lines, config.model, model
+    if (path / CARD).exists():
+        lines += ["", Card.read(path / CARD).render()]
+    return lines, config.model, network
+
+
+def _translator(path: Path) -> tuple[str, ModelDirectory, nn.Module, str]:
+    """The first line, the configuration, the network, and the row of its vocabulary."""
+    translator = Translator.load(path, device="cpu")
+    config = translator.config
+    sizes = _counts({segmenter.size for segmenter in translator.segmenters})
+    subwords = f"{config.subwords.kind}, {config.subwords.vocabulary}: {' and '.join(sizes)}"
+    network = cast(nn.Module, translator.model)
+    return f"{path}: {config.source} → {config.target}", config, network, _row("subwords", subwords)
+
+
+def _language_model(path: Path) -> tuple[str, LanguageModelDirectory, nn.Module, str]:
+    """As `_translator`."""
+    generator = TextGenerator.load(path, device="cpu")
+    config = generator.config
+    vocabulary = f"{config.vocabulary.kind}: {generator.segmenter.size:,}; sequences of up to {config.length:,} tokens"
+    return f"{path}: a language model", config, generator.model, _row("vocabulary", vocabulary)
 
 
 def _untrained(path: Path, name: str, vocabulary: int | None, overrides: Sequence[str]) -> _Found:

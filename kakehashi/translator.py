@@ -1,42 +1,31 @@
-"""Text in, text out: opens and saves model directories, and translates with them.
-
-A model directory is relocatable and holds no pickle: `config.yaml` (model, subwords, decoding, languages, format's
-version), `model.safetensors` (tied weights once), the SentencePiece models, and `card.json` where it was measured.
+"""Text in, text out: translates with a model directory.
 
 Notable: nothing is cut silently. A line that is too long is split at sentence ends, else at clauses, else at spaces,
 and a translation that hits its length limit says so, both in `Translation.note`.
 """
 
-import json
 import re
-import secrets
-import shutil
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from ruamel.yaml import YAML, YAMLError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kakehashi.config import Config, dump, load, merge, resolve
-from kakehashi.data.corpus import sync
+from kakehashi.config import Config, merge, resolve
 from kakehashi.data.subwords import SegmenterPair, Subwords, load_pair, save_pair
 from kakehashi.decoding import Beam, Decoding, Hypothesis, search
+from kakehashi.directory import Precision, load_model, read_card, read_config, save
 from kakehashi.errors import UserError
 from kakehashi.models import ModelConfig
 from kakehashi.models.protocol import Translating, Vocabulary
 
-FORMAT_VERSION = 1
-WEIGHTS = "model.safetensors"
 SHORTEST = 16  # tokens that a sentence counts for at least: what each costs whatever its length
 UNSPACED = frozenset({"ja", "zh", "yue", "th", "lo", "km", "my"})  # languages that put no space between sentences
-Precision = Literal["fp32", "bf16"]
 
 
 class ModelDirectory(Config):
@@ -105,21 +94,19 @@ class Translator:
         Raises UserError when a file is missing, damaged, of another format version, or does not fit the others.
         """
         directory = Path(directory)
-        config = _read_config(directory)
+        config = read_config(directory, ModelDirectory, "translation")
         segmenters = load_pair(directory)
-        model = _build(config, segmenters)
-        _load_weights(model, directory / WEIGHTS)
-        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        model.to(device=name, dtype=torch.bfloat16 if precision == "bf16" else torch.float32).eval()
-        card = _read_card(directory / "card.json")
-        return cls(config, cast(Translating, model), segmenters, card, device=torch.device(name))
+        model = config.model.build(Vocabulary(segmenters.source.size), Vocabulary(segmenters.target.size))
+        place = load_model(model, directory, precision, device)
+        return cls(config, cast(Translating, model), segmenters, read_card(directory), device=place)
 
     def save(self, directory: Path | str) -> None:
         """Writes a model directory; one that stands there is replaced only when the new one is complete.
 
         Raises UserError when something else stands at `directory`.
         """
-        _save(self, Path(directory))
+        model, vocabulary = cast(nn.Module, self.model), partial(save_pair, self.segmenters)
+        save(Path(directory), self.config, model, vocabulary, self.card)
 
     def translate(self, texts: Sequence[str], **overrides: Any) -> list[str]:
         """The best translation of each text; `overrides` are fields of `decoding`: `kind="greedy", max_length=20`."""
@@ -258,97 +245,3 @@ def _split_anywhere(text: str, fits: Callable[[str], bool]) -> list[str]:
         pieces.append(text[:size])
         text = text[size:]
     return pieces
-
-
-def _read_config(directory: Path) -> ModelDirectory:
-    path = directory / "config.yaml"
-    if not path.is_file():
-        raise UserError(f"{directory} is no model directory: it has no config.yaml")
-    try:
-        tree = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    version = tree.get("format_version") if isinstance(tree, dict) else None
-    if version != FORMAT_VERSION:
-        newer = isinstance(version, int) and version > FORMAT_VERSION
-        advice = "a newer kakehashi wrote it; update kakehashi" if newer else "it is damaged, or no model directory"
-        raise UserError(f"{path}: format_version is {version}, this kakehashi reads {FORMAT_VERSION}: {advice}")
-    return load(path, ModelDirectory)
-
-
-def _read_card(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text("utf-8")) if path.exists() else None
-    except ValueError as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-
-
-def _build(config: ModelDirectory, segmenters: SegmenterPair) -> nn.Module:
-    return config.model.build(Vocabulary(segmenters.source.size), Vocabulary(segmenters.target.size))
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The model's tensors by name, tied ones once, under the first of their names."""
-    named: dict[int, tuple[str, Tensor]] = {}
-    for name, tensor in model.state_dict().items():
-        named.setdefault(tensor.data_ptr(), (name, tensor))
-    return dict(named.values())
-
-
-def _load_weights(model: nn.Module, path: Path) -> None:
-    try:
-        stored = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    expected = _tensors(model)
-    both = expected.keys() & stored.keys()
-    wrong = [
-        f"{name} has shape {list(stored[name].shape)}, the configuration says {list(expected[name].shape)}"
-        for name in sorted(both)
-        if stored[name].shape != expected[name].shape
-    ]
-    wrong += [f"{name} is missing" for name in sorted(expected.keys() - both)]
-    wrong += [f"{name} is unexpected" for name in sorted(stored.keys() - both)]
-    if wrong:
-        raise UserError(f"{path} does not fit config.yaml and the subwords beside it:\n  " + "\n  ".join(wrong))
-    model.load_state_dict(stored, strict=False)  # not strict: the other names of tied tensors are not in the file
-
-
-def _save(translator: Translator, directory: Path) -> None:
-    """Writes to a temporary name beside `directory`, then renames: a reader sees the old model or the new one."""
-    directory = directory.resolve()
-    if directory.exists() and not (directory / "config.yaml").is_file() and not _empty(directory):
-        raise UserError(f"{directory} exists and is no model directory: choose another place, or remove it")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    mark = secrets.token_hex(4)
-    new, old = (directory.with_name(f".{directory.name}.{mark}.{what}") for what in ("new", "old"))
-    try:
-        new.mkdir()
-        _write(translator, new)
-        if directory.exists():
-            directory.rename(old)
-        try:
-            new.rename(directory)
-        except OSError:
-            old.rename(directory)
-            raise
-        sync(directory.parent)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _empty(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
-
-
-def _write(translator: Translator, directory: Path) -> None:
-    (directory / "config.yaml").write_text(dump(translator.config), "utf-8")
-    tensors = _tensors(cast(nn.Module, translator.model))
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, directory / WEIGHTS)
-    save_pair(translator.segmenters, directory)
-    if translator.card is not None:
-        text = json.dumps(translator.card, ensure_ascii=False, indent=2) + "\n"
-        (directory / "card.json").write_text(text, "utf-8")
-    for path in (*directory.iterdir(), directory):
-        sync(path)

@@ -4,23 +4,28 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kakehashi.cli.program import app, errors, example, print_scores
 from kakehashi.errors import UserError
 
+if TYPE_CHECKING:
+    from kakehashi.evaluation.metrics import Score
+    from kakehashi.evaluation.significance import Comparison
+
 
 @app.command(
     epilog=example(
         "kakehashi evaluate runs/demo/model --source test.en --reference test.ja",
         "kakehashi evaluate --hypothesis ours.de --hypothesis theirs.de --reference test.de --language de",
+        "kakehashi evaluate runs/shakespeare/model --text test.txt",
     )
 )
 def evaluate(
     model: Annotated[
-        Path | None, typer.Argument(help="A model directory to translate with.", show_default=False)
+        Path | None, typer.Argument(help="A model directory: a translator, or a language model.", show_default=False)
     ] = None,
     reference: Annotated[Path | None, typer.Option(help="The right translations.")] = None,
     source: Annotated[Path | None, typer.Option(help="The text to translate.")] = None,
@@ -31,13 +36,22 @@ def evaluate(
     metric: Annotated[
         list[str] | None, typer.Option(help="bleu, bleu_char, bleu_tokenized_lowercase, chrf, ter.")
     ] = None,
+    text: Annotated[Path | None, typer.Option(help="The text of which a language model says how likely it is.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
-    """Score translations: BLEU, chrF, TER with signatures and 95 % intervals; two systems by paired bootstrap."""
+    """Score translations: BLEU, chrF, TER with signatures and 95 % intervals; two systems by paired bootstrap.
+
+    With --text: how well a language model knows a text, as perplexity and bits per character.
+    """
     from kakehashi.data.corpus import read_lines
     from kakehashi.evaluation.metrics import score
     from kakehashi.evaluation.significance import compare
 
+    if text is not None:
+        if model is None or reference or source or hypothesis:
+            raise UserError("--text FILE goes with a language model, and with nothing else")
+        _tell({str(text): _likelihood(model, text)}, [], "text", as_json)
+        return
     if reference is None:
         raise UserError("--reference FILE is needed: the right translations")
     references = list(read_lines(reference))
@@ -59,18 +73,16 @@ def evaluate(
     scores = {name: score(texts, references, language, metric, confidence=True) for name, texts in systems.items()}
     outputs = list(systems.values())
     compared = compare(outputs[0], outputs[1], references, language, metric) if len(outputs) == 2 else []
+    _tell(scores, compared, "system", as_json)
+
+
+def _tell(scores: dict[str, list["Score"]], compared: Sequence["Comparison"], title: str, as_json: bool) -> None:
+    """As a table, or as JSON."""
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "scores": {n: [asdict(s) for s in f] for n, f in scores.items()},
-                    "comparison": [asdict(c) for c in compared],
-                },
-                indent=2,
-            )
-        )
+        found = {name: [asdict(score) for score in each] for name, each in scores.items()}
+        print(json.dumps({"scores": found, "comparison": [asdict(each) for each in compared]}, indent=2))
         return
-    print_scores(scores, "system")
+    print_scores(scores, title)
     for each in compared:
         print(
             f"{each.metric}: {each.difference:+.2f} ({each.low:+.2f} to {each.high:+.2f}), p = {each.p_value:.3f} "
@@ -88,3 +100,15 @@ def _as_many(path: Path, references: Sequence[str], reference: Path) -> list[str
             f"{path} has {len(lines):,} lines and {reference} has {len(references):,}: line n is scored on n"
         )
     return lines
+
+
+def _likelihood(model: Path, text: Path) -> list["Score"]:
+    """Of a file as one text, by a language model."""
+    from kakehashi.data.text import Stream
+    from kakehashi.tasks.language_model import score_text
+    from kakehashi.text_generator import TextGenerator
+
+    generator = TextGenerator.load(model)
+    (whole,) = Stream(train=(str(text),), valid=(str(text),)).read()["valid"]
+    with errors.status(f"Reading {len(whole):,} characters ..."):
+        return score_text(generator, whole)

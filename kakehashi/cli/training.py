@@ -59,7 +59,8 @@ def train(
     with _stopped_runs_can_go_on(directory):
         outcome = run_training(recipe, directory, resume)
     print_scores(outcome.scores)
-    print(f"\nThe model: {directory / 'model'}\nUse it:    kakehashi translate {directory / 'model'}")
+    verb = {"translation": "translate", "language_model": "generate"}[recipe.task.kind]
+    print(f"\nThe model: {directory / 'model'}\nUse it:    kakehashi {verb} {directory / 'model'}")
 
 
 @app.command(epilog=example("kakehashi demo", "kakehashi demo --pair en-de run=runs/german"))

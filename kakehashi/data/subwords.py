@@ -161,6 +161,14 @@ def train_subwords(config: Unigram | BPE, pairs: Iterable[Pair]) -> SegmenterPai
     return SegmenterPair(*(_train(config, Text.of(text)) for text in texts))
 
 
+def train_segmenter(config: Unigram | BPE, lines: Iterable[str]) -> Segmenter:
+    """Train the vocabulary of one text. Raises UserError as `train_subwords` does."""
+    sample = _Sample()
+    for line in lines:
+        sample.add(line)
+    return _train(config, Text.of(sample))
+
+
 def save_pair(pair: SegmenterPair, directory: Path) -> None:
     """Write subwords.model, or source.model and target.model."""
     if pair.source is pair.target:
@@ -277,14 +285,14 @@ def _train(config: Unigram | BPE, text: Text) -> Segmenter:
     except RuntimeError as error:
         if characters := re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(error)):
             raise UserError(
-                f"task.subwords.size = {size} has no room for all characters of the text: at least "
+                f"a vocabulary of size = {size} has no room for all characters of the text: at least "
                 f"{characters[1]} is needed; raise it, or write size: auto"
             ) from error
         raise
     segmenter = Segmenter(written.getvalue())
     if config.size != "auto" and segmenter.size < config.size:
         raise UserError(
-            f"task.subwords.size = {config.size} is more than this text can fill: it yields {segmenter.size} pieces; "
+            f"a vocabulary of size = {config.size} is more than this text can fill: it yields {segmenter.size} pieces; "
             f"lower it, write size: auto, or add text"
         )
     return segmenter

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kakehashi.decoding.draws import keys
 from kakehashi.decoding.processors import Ban, MinimumLength, Processor
-from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings, Strategy
+from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings, Frontier, Strategy
 from kakehashi.errors import UserError
 from kakehashi.models.protocol import State, Translating, Vocabulary
 
@@ -41,10 +42,15 @@ class Hypothesis:
 
 @dataclass
 class _Live:
-    """The sentences still in the batch. `finished_BK`: scores of their finished hypotheses, best first, else -inf."""
+    """The sentences still in the batch.
+
+    `keys_B`: a number for what each of them is to be continued from; `finished_BK`: scores of its finished hypotheses,
+    best first, else -inf.
+    """
 
     state: State
     sentences_B: Tensor
+    keys_B: Tensor
     limits_B: Tensor
     tokens_BFT: Tensor
     log_probabilities_BFT: Tensor
@@ -54,12 +60,18 @@ class _Live:
 
 @torch.inference_mode()
 def search(
-    model: Translating, source: Tensor, mask: Tensor, decoding: DecodingSettings, count: int = 1
+    model: Translating,
+    source: Tensor,
+    mask: Tensor,
+    decoding: DecodingSettings,
+    count: int = 1,
+    start: Tensor | None = None,
 ) -> list[list[Hypothesis]]:
     """At most `count` hypotheses a sentence, best first, finished ones before unfinished ones.
 
-    source [B, S] ids, the end included; mask [B, S], True where there is a token. Fewer than `count` come back only
-    where no more exist. The model must be in evaluation mode.
+    source [B, S] ids, the end included; mask [B, S], True where there is a token. start [B, P]: what the model reads
+    before it emits anything, `begin` and what every hypothesis shall begin with; `begin` alone unless given. Fewer than
+    `count` come back only where no more exist. The model must be in evaluation mode.
 
     Raises UserError when `count` exceeds what the strategy keeps or when the processors leave no token to emit, and
     FloatingPointError when the model answers with NaN or infinity.
@@ -70,10 +82,12 @@ def search(
     vocabulary = model.target_vocabulary
     processors = _processors(decoding, vocabulary)
     found: list[list[Hypothesis]] = [[] for _ in range(len(source))]
-    live = _begin(model, source, mask, decoding, strategy.size)  # (1) read the source
+    if start is None:
+        start = source.new_full((len(source), 1), vocabulary.begin)
+    live = _begin(model, source, mask, start, decoding, strategy.size)  # (1) read the source
     while len(live.sentences_B):
-        logits_RV, normalizers_R = _predict(model, live, processors, vocabulary.begin)  # (2) score every next token
-        candidates = strategy.expand(logits_RV, normalizers_R, live.totals_BF)  # (3) choose among them
+        frontier = _predict(model, live, processors, start)  # (2) score every next token
+        candidates = strategy.expand(frontier)  # (3) choose among them
         ends_BC = (candidates.tokens == vocabulary.end) & (candidates.totals > -torch.inf)
         ended_BK = ends_BC[:, : strategy.size]
         _collect(found, live, candidates, ended_BK, strategy, finished=True)  # (4) keep what ends
@@ -91,14 +105,17 @@ def _processors(decoding: DecodingSettings, vocabulary: Vocabulary) -> list[Proc
     return [*own, *asked]
 
 
-def _begin(model: Translating, source: Tensor, mask: Tensor, decoding: DecodingSettings, size: int) -> _Live:
+def _begin(
+    model: Translating, source: Tensor, mask: Tensor, start: Tensor, decoding: DecodingSettings, size: int
+) -> _Live:
     sentences, device = len(source), source.device
     limits_B = (mask.sum(1) + decoding.extra_length).clamp(min=decoding.min_length, max=decoding.max_length)
     if model.max_length is not None:
-        limits_B = limits_B.clamp(max=model.max_length)
+        limits_B = limits_B.clamp(max=model.max_length + 1 - start.shape[1])
     return _Live(
         state=model.begin(model.encode(source, mask)),
         sentences_B=torch.arange(sentences, device=device),
+        keys_B=keys(source, mask) ^ keys(start, torch.ones_like(start)),
         limits_B=limits_B,
         tokens_BFT=torch.empty(sentences, 1, 0, dtype=torch.long, device=device),
         log_probabilities_BFT=torch.empty(sentences, 1, 0, device=device),
@@ -107,11 +124,11 @@ def _begin(model: Translating, source: Tensor, mask: Tensor, decoding: DecodingS
     )
 
 
-def _predict(model: Translating, live: _Live, processors: Sequence[Processor], begin: int) -> tuple[Tensor, Tensor]:
-    """The next token's logits [R, V], forbidden ones -inf, and the logarithms of their normalisers [R], in fp32."""
+def _predict(model: Translating, live: _Live, processors: Sequence[Processor], start: Tensor) -> Frontier:
+    """The next token's logits, forbidden ones -inf, and the logarithms of their normalisers, in fp32."""
     tokens_RT = live.tokens_BFT.flatten(0, 1)
-    last_R1 = tokens_RT[:, -1:] if tokens_RT.shape[1] else tokens_RT.new_full((len(tokens_RT), 1), begin)
-    logits_RV = model.step(last_R1, live.state).logits[:, -1].float()
+    new_RL = tokens_RT[:, -1:] if tokens_RT.shape[1] else start
+    logits_RV = model.step(new_RL, live.state).logits[:, -1].float()
     normalizers_R = logits_RV.logsumexp(-1)
     if not bool(normalizers_R.isfinite().all()):
         raise FloatingPointError(
@@ -120,7 +137,7 @@ def _predict(model: Translating, live: _Live, processors: Sequence[Processor], b
         )
     for process in processors:
         process(logits_RV, tokens_RT)
-    return logits_RV, normalizers_R
+    return Frontier(logits_RV, normalizers_R, live.totals_BF, live.keys_B, tokens_RT.shape[1] + 1)
 
 
 def _going(candidates: Candidates, ends_BC: Tensor, size: int) -> Candidates:
@@ -204,6 +221,7 @@ def _advance(live: _Live, going: Candidates, kept_B: Tensor) -> _Live:
     return _Live(
         state=live.state,
         sentences_B=live.sentences_B[kept_B],
+        keys_B=live.keys_B[kept_B],
         limits_B=live.limits_B[kept_B],
         tokens_BFT=torch.cat([tokens_BKT, going.tokens[kept_B][:, :, None]], 2),
         log_probabilities_BFT=torch.cat([log_probabilities_BKT, going.log_probabilities[kept_B][:, :, None]], 2),

@@ -38,8 +38,10 @@ class _Part(BaseModel):
 
 
 class TrainingCorpus(_Part):
-    """Files read as one corpus: `pairs` in all, of which `dropped` (reason: count) were not used."""
+    """Files read as one corpus: `pairs` (or sequences, as `unit` says) in all, of which `dropped` (reason: count) were
+    not used."""
 
+    unit: Literal["pairs", "sequences"] = "pairs"
     files: Annotated[tuple[FileName, ...], Field(min_length=1)]
     pairs: Count
     dropped: dict[str, Count] = {}
@@ -48,7 +50,7 @@ class TrainingCorpus(_Part):
     @model_validator(mode="after")
     def _drops_no_more_than_all(self) -> Self:
         if self.kept < 0:
-            raise ValueError(f"{', '.join(self.files)}: more pairs dropped than the {self.pairs} there are")
+            raise ValueError(f"{', '.join(self.files)}: more {self.unit} dropped than the {self.pairs} there are")
         return self
 
     @property
@@ -85,12 +87,12 @@ class Speed(_Part):
 
 
 class Card(_Part):
-    """The whole card; `source` and `target` are language codes. What is not known is None or empty."""
+    """The whole card; `source` and `target`: language codes of a translator. What is not known is None or empty."""
 
     format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)] = FORMAT_VERSION
     name: str
-    source: str
-    target: str
+    source: str | None = None
+    target: str | None = None
     data: tuple[TrainingCorpus, ...] = ()
     training: TrainingRun | None = None
     scores: tuple[ScoreRecord, ...] = ()
@@ -146,7 +148,7 @@ class Card(_Part):
     def render(self, language: Literal["en", "ja"] = "en") -> str:
         """The card as text for people, headings in the language given."""
         words = _WORDS[language]
-        lines = [f"{self.name}: {self.source} → {self.target}"]
+        lines = [f"{self.name}: {self.source} → {self.target}" if self.source and self.target else self.name]
         lines += _section(words.data, [_corpus(corpus, words) for corpus in self.data], words)
         lines += _section(words.training, _training(self.training, words) if self.training else [], words)
         lines += _section(words.scores, _scores(self.scores), words)
@@ -164,6 +166,7 @@ class Card(_Part):
 class _Words:
     data: str
     pairs: str
+    sequences: str
     dropped: str
     training: str
     steps: str
@@ -185,6 +188,7 @@ _WORDS = {
     "en": _Words(
         data="Data",
         pairs="pairs",
+        sequences="sequences",
         dropped="dropped",
         training="Training",
         steps="steps",
@@ -204,6 +208,7 @@ _WORDS = {
     "ja": _Words(
         data="データ",
         pairs="対訳文数",
+        sequences="系列数",
         dropped="除外",
         training="学習",
         steps="ステップ数",
@@ -230,7 +235,8 @@ def _section(heading: str, lines: list[str], words: _Words) -> list[str]:
 def _corpus(corpus: TrainingCorpus, words: _Words) -> str:
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in corpus.dropped.items() if count)
     dropped = f"; {words.dropped}: {reasons}" if reasons else ""
-    return f"{', '.join(corpus.files)}: {words.pairs} {corpus.kept:,}{dropped} ({corpus.content_hash})"
+    unit = words.pairs if corpus.unit == "pairs" else words.sequences
+    return f"{', '.join(corpus.files)}: {unit} {corpus.kept:,}{dropped} ({corpus.content_hash})"
 
 
 def _training(run: TrainingRun, words: _Words) -> list[str]:
@@ -253,8 +259,13 @@ def _scores(scores: tuple[ScoreRecord, ...]) -> list[str]:
         for each in group:
             score = each.score
             spread = "" if score.low is None or score.high is None else f" [{score.low:.1f}, {score.high:.1f}]"
-            lines.append(f"  {TITLES.get(score.name, score.name)}: {score.value:.1f}{spread}  {score.signature}")
+            lines.append(f"  {TITLES.get(score.name, score.name)}: {_figure(score)}{spread}  {score.signature}")
     return lines
+
+
+def _figure(score: Score) -> str:
+    """What is in percent to one digit behind the point, a loss to three."""
+    return f"{score.value:.1f}" if score.name in TITLES else f"{score.value:.3f}"
 
 
 def _circumstances(score: ScoreRecord) -> str:

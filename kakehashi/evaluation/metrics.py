@@ -45,9 +45,9 @@ class Score:
     """A corpus score with the signature that makes it comparable: scores of different signatures are not.
 
     Args:
-        name: a key of `TITLES`.
-        value: in percent. 100 is a perfect BLEU or chrF; a perfect TER is 0, and the worst may exceed 100.
-        signature: sacrebleu's.
+        name: a key of `TITLES`, or what a language model is scored by.
+        value: of translations in percent. 100 is a perfect BLEU or chrF; a perfect TER is 0, the worst may exceed 100.
+        signature: sacrebleu's, for translations.
         low: lower end of the 95 % bootstrap interval, None when it was not asked for.
         high: its upper end.
     """

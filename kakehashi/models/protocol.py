@@ -11,7 +11,7 @@ from torch import Tensor
 from kakehashi.nn.mixers.protocol import Encoded
 from kakehashi.nn.state import State
 
-__all__ = ["Encoded", "Encoder", "Generator", "Output", "State", "Translating", "Vocabulary"]
+__all__ = ["Encoded", "Encoder", "Generator", "Output", "Predicting", "State", "Translating", "Vocabulary"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,12 @@ class Encoder(Protocol):
         ...
 
 
+class Predicting(Encoder, Protocol):
+    """Says what stands at each place of a sequence that it has read as a whole."""
+
+    def predict(self, encoded: Encoded) -> Output: ...
+
+
 class Generator(Protocol):
     """Writes a sequence token by token."""
 
@@ -73,7 +79,7 @@ class Generator(Protocol):
 
 
 class Translating(Encoder, Generator, Protocol):
-    """An encoder and a generator in one: what translation needs."""
+    """An encoder and a generator in one: what translation needs, and a language model, whose source is empty [N, 0]."""
 
     @property
     def source_vocabulary(self) -> Vocabulary: ...

@@ -16,8 +16,9 @@ from torch import Tensor
 class State:
     """What a generator remembers between steps.
 
-    `lengths` [R] counts the tokens that each hypothesis has taken in; `shortest` and `longest` are its bounds, known
-    without asking the device. Caches grow as needed and hold junk beyond a row's length: readers mask by position.
+    `lengths` [R] counts the tokens that each hypothesis has taken in (the source's too, where a model reads it as the
+    beginning of the text); `shortest` and `longest` are its bounds, known without asking the device. Caches grow as
+    needed and hold junk beyond a row's length: readers mask by position.
     A recurrence has no cache but one state that each step replaces (`carried`, `carry`).
     """
 

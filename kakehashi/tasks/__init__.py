@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from kakehashi.config import Family
+from kakehashi.tasks.language_model import LanguageModel
 from kakehashi.tasks.translation import Translation
 
-TaskConfig = Annotated[Translation, Family()]
+TaskConfig = Annotated[Translation | LanguageModel, Family()]

@@ -1,30 +1,38 @@
 """Translation: pairs of sentences; label-smoothed cross-entropy; BLEU and chrF of greedy output."""
 
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import torch
 from pydantic import Field, PositiveInt
+from rich.console import Console
+from torch import nn
 
-from kakehashi.config import Config
 from kakehashi.data.batching import Batch, BatchSampler, Indices, collate
+from kakehashi.data.check import overlap
 from kakehashi.data.corpus import Corpora, Pair, read_pairs
 from kakehashi.data.shards import Shards, build_shards
-from kakehashi.data.subwords import PAD, SegmenterPair, Subwords, Unigram, load_pair, save_pair, train_subwords
-from kakehashi.decoding import Greedy, search
+from kakehashi.data.subwords import SegmenterPair, Subwords, Unigram, load_pair, save_pair, train_subwords
+from kakehashi.decoding import Decoding, Greedy, search
 from kakehashi.errors import UserError
-from kakehashi.evaluation.metrics import score
+from kakehashi.evaluation.card import TrainingCorpus
+from kakehashi.evaluation.metrics import Score, build_metric, default_metrics, score
+from kakehashi.models import ModelConfig
+from kakehashi.models.decoder_only import DecoderOnly
+from kakehashi.models.encoder_only import EncoderOnly
 from kakehashi.models.protocol import Translating, Vocabulary
-from kakehashi.nn.losses import cross_entropy
-from kakehashi.tasks.protocol import Sums
+from kakehashi.nn.variant import broken
+from kakehashi.tasks.protocol import Finished, Metric, Sums, TaskSettings, content_hash, sums
+from kakehashi.translator import ModelDirectory, Translator
 
 _BATCH = 4096  # tokens (source + target) of a batch of evaluation
 
 
-class Translation(Config):
+class Translation(TaskSettings):
     """From one language to another, learnt from pairs.
 
     source, target: language codes (ISO 639-1 where there is one). max_tokens: longer pairs are dropped from training
@@ -40,6 +48,33 @@ class Translation(Config):
     subwords: Subwords = Unigram()
     max_tokens: PositiveInt = 256
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return "bleu", "chrf", "loss"
+
+    @property
+    def longest(self) -> int:
+        return self.max_tokens + 1  # the end, or the beginning
+
+    def fits(self, model: ModelConfig) -> None:
+        if isinstance(model, EncoderOnly):
+            raise ValueError("model.kind=encoder_only generates nothing, so that it cannot translate")
+        if isinstance(model, DecoderOnly) and (reason := broken(model).get("rewind")):
+            raise ValueError(
+                f"model.kind=decoder_only cannot translate sources of unlike lengths with these layers: {reason}"
+            )
+        if isinstance(model, DecoderOnly) and self.subwords.vocabulary == "separate":
+            raise ValueError("model.kind=decoder_only needs one vocabulary: set task.subwords.vocabulary=joint")
+        if self.subwords.vocabulary == "separate" and model.embeddings.tie == "all":
+            raise ValueError(
+                "model.embeddings.tie=all needs one vocabulary for both sides: "
+                "set task.subwords.vocabulary=joint or model.embeddings.tie=target"
+            )
+
+    def check(self) -> None:
+        for metric in default_metrics(self.target):
+            build_metric(metric, self.target)
 
     def build(self, directory: Path, cache: Path) -> "TranslationTask":
         """Subwords into `directory` (or read from there, so that a resumed run keeps its own), shards into `cache`."""
@@ -72,6 +107,23 @@ class TranslationTask:
         if not valid:
             raise UserError("task.valid holds no pair: training needs a development set")
 
+    @property
+    def fingerprint(self) -> str:
+        return self.shards.path.stem
+
+    def introduction(self) -> list[str]:
+        """How much there is to learn from, and where lines of other sets occur in it."""
+        dropped = ", ".join(f"{count:,} {reason}" for reason, count in self.shards.dropped.items() if count)
+        sizes = " and ".join(f"{size:,}" for size in {segmenter.size for segmenter in self.segmenters})
+        config = self.config
+        sets = {"the development set": config.valid, **config.test}
+        found = {name: overlap(pairs_of(config.train), pairs_of(corpora)) for name, corpora in sets.items()}
+        return [
+            f"{len(self.shards):,} training pairs" + (f" (dropped: {dropped})" if dropped else ""),
+            f"{sizes} subwords",
+            *(f"{name}: {line}" for name, overlaps in found.items() for line in overlaps.lines()),
+        ]
+
     def sampler(self, tokens: int, seed: int) -> BatchSampler:
         return BatchSampler(
             self.shards.source_lengths, self.shards.target_lengths, tokens, seed, weights=self.shards.weights
@@ -83,18 +135,7 @@ class TranslationTask:
     def loss(self, model: Translating, batch: Batch) -> Sums:
         """Teacher forcing; padding takes no part."""
         output = model.decode(batch.target_input, model.encode(batch.source, batch.source_mask))
-        real = batch.target_output != PAD
-        loss, likelihood = cross_entropy(
-            output.hidden[real],
-            output.projection,
-            output.bias,
-            batch.target_output[real],
-            self.config.label_smoothing,
-        )
-        count = int(real.sum())
-        for further in output.losses.values():  # means over tokens, weighted by their parts
-            loss = loss + further * count
-        return Sums(loss, likelihood, count)
+        return sums(output, batch.target_output, self.config.label_smoothing)
 
     @torch.inference_mode()
     def evaluate(self, model: Translating, device: torch.device) -> dict[str, float]:
@@ -102,10 +143,11 @@ class TranslationTask:
         likelihood, tokens = 0.0, 0
         texts = [""] * len(self.valid)
         for batch in (each.to(device) for each in self._valid_batches()):
-            sums = self.loss(model, batch)
-            likelihood, tokens = likelihood + sums.likelihood.item(), tokens + sums.tokens
-            for i, found in zip(batch.indices, search(model, batch.source, batch.source_mask, Greedy()), strict=True):
-                texts[int(i)] = self.segmenters.target.decode(found[0].tokens)
+            found = self.loss(model, batch)
+            likelihood, tokens = likelihood + found.likelihood.item(), tokens + found.tokens
+            hypotheses = search(model, batch.source, batch.source_mask, Greedy())
+            for i, (best, *_) in zip(batch.indices, hypotheses, strict=True):
+                texts[int(i)] = self.segmenters.target.decode(best.tokens)
         scores = score(texts, [pair.target for pair in self.valid], self.config.target, ["bleu", "chrf"])
         return {"loss": likelihood / tokens, **{s.name: s.value for s in scores}}
 
@@ -119,3 +161,33 @@ class TranslationTask:
         budget = max(_BATCH, int(sum(side.max() for side in lengths)) + 2)
         for indices in BatchSampler(*lengths, tokens=budget, seed=0).plan(0):
             yield collate([examples[i] for i in indices], indices)
+
+    def save(self, model: nn.Module, config: ModelConfig, decoding: Decoding, directory: Path) -> None:
+        task = self.config
+        whole = ModelDirectory(
+            source=task.source, target=task.target, model=config, subwords=task.subwords, decoding=decoding
+        )
+        Translator(whole, cast(Translating, model), self.segmenters).save(directory)
+
+    def finish(self, directory: Path, console: Console) -> Finished:
+        """With the decoding of the model directory, not greedily."""
+        translator = Translator.load(directory)
+        scores: dict[str, list[Score]] = {}
+        sentences, seconds = 0, 0.0
+        for name, corpora in {"valid": self.config.valid, **self.config.test}.items():
+            with console.status(f"Translating {name} ..."):
+                started = time.perf_counter()
+                pairs = list(pairs_of(corpora))
+                texts = translator.translate([pair.source for pair in pairs])
+                sentences, seconds = sentences + len(pairs), seconds + time.perf_counter() - started
+            scores[name] = score(texts, [pair.target for pair in pairs], self.config.target, confidence=True)
+        return Finished(scores, self._corpus(), (self.config.source, self.config.target), sentences / seconds)
+
+    def _corpus(self) -> TrainingCorpus:
+        paths = [path for corpus in self.config.train for path in corpus.paths]
+        return TrainingCorpus(
+            files=tuple(path.name for path in paths),
+            pairs=len(self.shards) + sum(self.shards.dropped.values()),
+            dropped=self.shards.dropped,
+            content_hash=content_hash(paths),
+        )

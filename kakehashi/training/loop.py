@@ -20,15 +20,13 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from kakehashi.data.batching import Batch, Indices
+from kakehashi.data.batching import Indices
 from kakehashi.errors import UserError
-from kakehashi.models.protocol import Translating
-from kakehashi.tasks.translation import TranslationTask
+from kakehashi.tasks.protocol import Batch, Task, better
 from kakehashi.training import checkpoint
 from kakehashi.training.optimizers import MasterWeights
 from kakehashi.training.recipe import BatchBudget, Recipe
 from kakehashi.training.report import Report
-from kakehashi.translator import ModelDirectory, Translator
 
 LOG_EVERY = 20  # steps between two lines of the log
 _TYPICAL = 0.98  # memory of the running mean of gradient norms; it is trusted after 1 / (1 - 0.98) steps
@@ -66,7 +64,7 @@ class Interrupted(Exception):
 class Trainer:
     """Trains one model. `run` returns at the last step, at an early stop, or raises Interrupted after `stop()`."""
 
-    def __init__(self, recipe: Recipe, task: TranslationTask, directory: Path, report: Report) -> None:
+    def __init__(self, recipe: Recipe, task: Task[Any, Any], directory: Path, report: Report) -> None:
         training = recipe.training
         self.recipe, self.task, self.directory, self.report = recipe, task, directory, report
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -93,10 +91,10 @@ class Trainer:
     def resume(self, path: Path) -> None:
         """Takes up the run where a checkpoint left it. Raises UserError when the training data have changed."""
         tensors, state = checkpoint.load(path)
-        if state["data"] != self.task.shards.path.stem:
+        if state["data"] != self.task.fingerprint:
             raise UserError(
-                f"the text of task.train, or how it is prepared, has changed since {path} was written: put the old "
-                "text back, or start a new run in another run=DIR"
+                f"the training text, or how it is prepared, has changed since {path} was written: put the old text "
+                "back, or start a new run in another run=DIR"
             )
         groups: dict[str, dict[str, torch.Tensor]] = {"optimizer": {}, "average": {}, "random": {}}
         for name, tensor in tensors.items():
@@ -167,7 +165,7 @@ class Trainer:
 
     def _backward(self, batch: Batch, tokens: int) -> float:
         """Gradients of the loss a token; returns the piece's summed -log p."""
-        sums = self.task.loss(cast(Translating, self.model), batch)
+        sums = self.task.loss(self.model, batch)
         (sums.loss / tokens).backward()
         self.masters.gather_gradients()
         return sums.likelihood.item()
@@ -217,10 +215,11 @@ class Trainer:
         weights = self.averager.weights()
         for name, parameter in self.judged.named_parameters():
             parameter.copy_(weights[name])
-        metrics = self.task.evaluate(cast(Translating, self.judged), self.device)
+        metrics = self.task.evaluate(self.judged, self.device)
         self.report.validation(progress.step, metrics)
-        if validation.better(metrics[validation.metric], progress.best):
-            progress.best, progress.best_step = metrics[validation.metric], progress.step
+        metric = self.recipe.metric
+        if better(metric, metrics[metric], progress.best):
+            progress.best, progress.best_step = metrics[metric], progress.step
             progress.looks_without_better = 0
             self._keep("model")
         else:
@@ -228,31 +227,17 @@ class Trainer:
         self._keep("last")
         if validation.patience and progress.looks_without_better >= validation.patience:
             progress.early = True
-            self.report.note(
-                f"stopped early: no better {validation.metric} since step {progress.best_step}", progress.step
-            )
+            self.report.note(f"stopped early: no better {metric} since step {progress.best_step}", progress.step)
 
     def _keep(self, name: str) -> None:
         """The judged weights as a model directory."""
         path = self.directory / name
         try:
-            self.translator().save(path)
+            self.task.save(self.judged, self.recipe.model, self.recipe.decoding, path)
         except (OSError, SafetensorError) as error:
             raise UserError(
                 f"{path} cannot be written: {error}. The earlier checkpoints are whole: make room, then --resume"
             ) from error
-
-    def translator(self) -> Translator:
-        """The judged weights as a translator."""
-        task = self.recipe.task
-        config = ModelDirectory(
-            source=task.source,
-            target=task.target,
-            model=self.recipe.model,
-            subwords=task.subwords,
-            decoding=self.recipe.decoding,
-        )
-        return Translator(config, cast(Translating, self.judged), self.task.segmenters)
 
     def _save(self) -> None:
         tensors = {
@@ -262,7 +247,7 @@ class Trainer:
         }
         state: dict[str, checkpoint.JSON] = {
             "progress": asdict(self.progress),
-            "data": self.task.shards.path.stem,  # a hash of the text and of all that was done to it
+            "data": self.task.fingerprint,  # a hash of the text and of all that was done to it
         }
         checkpoint.save(self.directory / "checkpoints", self.progress.step, tensors, state)
         checkpoint.prune(self.directory / "checkpoints", self.recipe.training.keep)
@@ -279,7 +264,7 @@ def _memory_watched(batch: BatchBudget) -> Generator[None]:
         raise UserError(
             f"out of memory in a step of {batch.tokens} tokens in {batch.accumulate} piece(s): "
             f"set training.batch.accumulate={2 * batch.accumulate} (the same gradient, half the memory) and go on with "
-            "--resume; or start anew with less in training.batch.tokens or task.max_tokens"
+            "--resume; or start anew with less in training.batch.tokens, or with shorter examples"
         ) from error
 
 

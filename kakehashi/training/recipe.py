@@ -1,6 +1,5 @@
 """The recipe: the root of a run's configuration."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +9,7 @@ from kakehashi.config import Config, load
 from kakehashi.decoding import Beam, Decoding
 from kakehashi.models import ModelConfig
 from kakehashi.tasks import TaskConfig
+from kakehashi.tasks.protocol import Metric
 from kakehashi.training.averaging import Averaging, ExponentialMovingAverage
 from kakehashi.training.optimizers import AdamW, Optimizer
 from kakehashi.training.schedules import InverseSqrt, Schedule
@@ -18,7 +18,7 @@ PRESETS = Path(__file__).parent.parent / "presets"
 
 
 class BatchBudget(Config):
-    """tokens: source + target of one optimiser step, padding counted, over all processes.
+    """tokens: source + target (or the sequences) of one optimiser step, padding counted, over all processes.
 
     accumulate: in how many pieces a step is computed; more pieces need less memory and give the same gradient.
     """
@@ -30,19 +30,13 @@ class BatchBudget(Config):
 class Validation(Config):
     """every: steps between two looks at the development set; each also writes a checkpoint.
 
-    metric: what decides which model is the best. patience: looks without a better one after which training stops
-    (0 = never before the last step).
+    metric: what decides which model is the best; auto: what is usual for the task. patience: looks without a better
+    one after which training stops (0 = never before the last step).
     """
 
     every: PositiveInt = 500
-    metric: Literal["bleu", "chrf", "loss"] = "bleu"
+    metric: Metric | Literal["auto"] = "auto"
     patience: NonNegativeInt = 0
-
-    def better(self, new: float, best: float | None) -> bool:
-        """Whether a look is the best so far; a score that is not a number is beaten by any that is."""
-        if best is None or math.isnan(best):
-            return True
-        return new < best if self.metric == "loss" else new > best
 
 
 class Alarm(Config):
@@ -81,12 +75,19 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _possible(self) -> "Recipe":
-        if self.model.embeddings.tie == "all" and self.task.subwords.vocabulary == "separate":
+        self.task.fits(self.model)
+        if self.metric not in self.task.metrics:
             raise ValueError(
-                "model.embeddings.tie=all needs one vocabulary for both sides: "
-                "set task.subwords.vocabulary=joint or model.embeddings.tie=target"
+                f"training.validation.metric={self.metric}: a task of kind {self.task.kind} is judged by "
+                f"{', '.join(self.task.metrics[:-1])} or {self.task.metrics[-1]}"
             )
         return self
+
+    @property
+    def metric(self) -> Metric:
+        """What decides which model is the best."""
+        asked = self.training.validation.metric
+        return self.task.metrics[0] if asked == "auto" else asked
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Recipe:

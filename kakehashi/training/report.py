@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from kakehashi.errors import UserError
+from kakehashi.tasks.protocol import better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ Series = tuple[list[int], list[float]]  # steps, values
 class Report:
     """Reports the run in `directory`; a context manager. Steps count from 1; `resume_from` is the last one kept.
 
-    score: the validation metric whose best is shown; of "loss" the lowest, of any other the highest.
+    score: the validation metric whose best is shown; of a loss the lowest, of a score the highest.
     """
 
     def __init__(
@@ -165,8 +166,7 @@ class _Best:
 
     def see(self, step: int, metrics: Mapping[str, float]) -> None:
         value = metrics.get(self.name, math.nan)
-        better = value < self.value if self.name == "loss" else value > self.value
-        if better or (math.isnan(self.value) and not math.isnan(value)):
+        if not math.isnan(value) and better(self.name, value, self.value):
             self.value, self.step = value, step
 
     def short(self) -> str:

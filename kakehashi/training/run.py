@@ -1,7 +1,7 @@
 """A run: a directory that holds all of it, from the recipe to the model and its card.
 
     RUN/recipe.yaml    the resolved recipe         RUN/model/        the best model so far, in the end with its card
-    RUN/subwords/      the subword models          RUN/last/         the latest model
+    RUN/subwords/      or RUN/vocabulary/          RUN/last/         the latest model
     RUN/checkpoints/   what resuming needs         RUN/log.jsonl, RUN/tensorboard/, RUN/curve.png
 
 An existing run is never overwritten: it is resumed, or another directory is chosen.
@@ -16,17 +16,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from rich.console import Console
 
 from kakehashi.config import ConfigError, dump
-from kakehashi.data.check import overlap
 from kakehashi.data.corpus import write_lines
 from kakehashi.errors import UserError
-from kakehashi.evaluation.metrics import Score, build_metric, default_metrics
+from kakehashi.evaluation.metrics import Score
 from kakehashi.models.protocol import Vocabulary
-from kakehashi.tasks.translation import TranslationTask, pairs_of
+from kakehashi.tasks.protocol import Task
 from kakehashi.training import checkpoint
 from kakehashi.training.defaults import ORIGIN
 from kakehashi.training.finish import finish
@@ -35,7 +35,7 @@ from kakehashi.training.recipe import Recipe, load_recipe
 from kakehashi.training.report import Report, learning_curve
 
 RECIPE = "recipe.yaml"
-SUBWORDS = "subwords"
+PREPARED = ("subwords", "vocabulary")  # what a task makes of its text before the first step
 LOCK = ".kakehashi-lock"
 FREE = ("training.steps", "training.batch.accumulate", "training.keep")  # settings that may change on resuming
 
@@ -63,9 +63,10 @@ def train(
         task, notes = _prepare(recipe, directory, resume, cache or _default_cache())
         newest = checkpoint.latest(directory / "checkpoints")
         start = checkpoint.step_of(newest) if newest else 0
-        with Report(directory, recipe.training.steps, start, console, recipe.training.validation.metric) as report:
+        with Report(directory, recipe.training.steps, start, console, recipe.metric) as report:
             trainer = Trainer(recipe, task, directory, report)
-            _introduce(task, trainer, report, notes)
+            for note in (*notes, f"{trainer.parameters() / 1e6:.1f}M parameters"):
+                report.note(note)
             if newest:
                 trainer.resume(newest)
             with _interruptible(trainer):
@@ -76,23 +77,21 @@ def train(
 
 def _check_possible(recipe: Recipe) -> None:
     """What no part of the recipe can know of itself. Raises UserError, before anything is written."""
-    for metric in default_metrics(recipe.task.target):
-        build_metric(metric, recipe.task.target)
+    recipe.task.check()
     vocabulary = Vocabulary(1000)
     try:
         with torch.device("meta"):  # shapes without memory
             model = recipe.model.build(vocabulary, vocabulary)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
-    longest = recipe.task.max_tokens + 1  # the end, or the beginning
-    if model.max_length is not None and model.max_length < longest:
+    if model.max_length is not None and model.max_length < recipe.task.longest:
         raise ConfigError(
-            f"model.max_length: sequences of task.max_tokens={recipe.task.max_tokens} need {longest} positions, "
-            f"and the model has {model.max_length}"
+            f"model: the task has sequences of up to {recipe.task.longest} tokens, and the model knows "
+            f"{model.max_length} places: raise its max_length, or let the task have shorter ones"
         )
 
 
-def _prepare(recipe: Recipe, directory: Path, resume: bool, cache: Path) -> tuple[TranslationTask, list[str]]:
+def _prepare(recipe: Recipe, directory: Path, resume: bool, cache: Path) -> tuple[Task[Any, Any], list[str]]:
     """The task, and what is to be said of its data.
 
     A new run that a mistake ends here leaves nothing behind, so that the mended recipe can start in its place.
@@ -100,30 +99,14 @@ def _prepare(recipe: Recipe, directory: Path, resume: bool, cache: Path) -> tupl
     new = _check_or_write_recipe(recipe, directory, resume)
     try:
         task = recipe.task.build(directory, cache)
-        task.sampler(recipe.training.batch.tokens, recipe.training.seed)  # does the longest pair fit?
-        return task, _overlaps(recipe)
+        task.sampler(recipe.training.batch.tokens, recipe.training.seed)  # does the longest example fit?
+        return task, task.introduction()
     except UserError:
         if new:
             (directory / RECIPE).unlink()
-            shutil.rmtree(directory / SUBWORDS, ignore_errors=True)
+            for name in PREPARED:
+                shutil.rmtree(directory / name, ignore_errors=True)
         raise
-
-
-def _overlaps(recipe: Recipe) -> list[str]:
-    """Where lines of other sets occur in training."""
-    sets = {"the development set": recipe.task.valid, **recipe.task.test}
-    found = {name: overlap(pairs_of(recipe.task.train), pairs_of(corpora)) for name, corpora in sets.items()}
-    return [f"{name}: {line}" for name, overlaps in found.items() for line in overlaps.lines()]
-
-
-def _introduce(task: TranslationTask, trainer: Trainer, report: Report, notes: list[str]) -> None:
-    """What the user should know before the first step."""
-    dropped = ", ".join(f"{count:,} {reason}" for reason, count in task.shards.dropped.items() if count)
-    report.note(f"{len(task.shards):,} training pairs" + (f" (dropped: {dropped})" if dropped else ""))
-    sides = {task.segmenters.source.size, task.segmenters.target.size}
-    report.note(f"{' and '.join(f'{size:,}' for size in sides)} subwords, {trainer.parameters() / 1e6:.1f}M parameters")
-    for note in notes:
-        report.note(note)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kakehashi.config import load
+from kakehashi.tasks.translation import Translation
 from kakehashi.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,8 +28,8 @@ def test_both_kinds_exist() -> None:
 def test_every_preset_loads(preset: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"base: {preset.stem}\n{TASK}\n", encoding="utf-8")
-    loaded = load_recipe(recipe)
-    assert (loaded.task.source, loaded.task.target) == ("en", "de")
+    task = load_recipe(recipe).task
+    assert isinstance(task, Translation) and (task.source, task.target) == ("en", "de")
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

@@ -233,10 +233,10 @@ def test_size_as_asked_or_a_message():
     assert train_subwords(BPE(size=330), english_german()).source.size == 330
     for config in (Unigram(size=5000), BPE(size=5000)):
         with pytest.raises(
-            UserError, match=r"task\.subwords\.size = 5000 is more than this text can fill: it yields \d+"
+            UserError, match=r"a vocabulary of size = 5000 is more than this text can fill: it yields \d+"
         ):
             train_subwords(config, english_german())
-        with pytest.raises(UserError, match=r"task\.subwords\.size = 265 has no room .* at least \d+ is needed"):
+        with pytest.raises(UserError, match=r"a vocabulary of size = 265 has no room .* at least \d+ is needed"):
             train_subwords(config.model_copy(update={"size": 265}), english_german())
 
 

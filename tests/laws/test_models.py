@@ -163,8 +163,10 @@ class Search:
         self.sentences = [self.sentences[s] for s in kept]
 
     def rewind(self) -> None:
-        self.held = [row[: self.random.randint(max(0, len(row) - 3), len(row))] for row in self.held]
-        self.state.rewind(torch.tensor([len(row) for row in self.held]))
+        kept = [self.random.randint(max(0, len(row) - 3), len(row)) for row in self.held]
+        back = [len(row) - length for row, length in zip(self.held, kept, strict=True)]
+        self.state.rewind(self.state.lengths - torch.tensor(back))  # a state may count the source's tokens too
+        self.held = [row[:length] for row, length in zip(self.held, kept, strict=True)]
 
 
 COURSES: dict[str, list[Callable[[Search], None]]] = {

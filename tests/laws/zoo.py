@@ -12,6 +12,8 @@ import torch
 from kakehashi.config import Config
 from kakehashi.models.bytenet import ByteNet, DilatedBlocks
 from kakehashi.models.convs2s import Blocks, ConvS2S
+from kakehashi.models.decoder_only import DecoderOnly
+from kakehashi.models.encoder_only import EncoderOnly
 from kakehashi.models.lstm import LSTM
 from kakehashi.models.lstm.attention import AttentionConfig, Bahdanau, Luong
 from kakehashi.models.lstm.layers import EncoderLayers, Layers
@@ -32,6 +34,7 @@ from kakehashi.nn.norms import Norm
 from kakehashi.nn.patterns import Both, Causal, Either, Fixed, Global, PatternConfig, Random, Strided, Window
 from kakehashi.nn.positions import T5, Alibi, Learned, Mode, PositionConfig, Rope, Shaw, Sinusoidal
 from kakehashi.nn.scores import Additive, ScoreConfig
+from kakehashi.nn.variant import broken
 
 SOURCE, TARGET = 23, 29  # sizes of the vocabularies
 LENGTHS = [6, 3, 1, 5]
@@ -183,22 +186,43 @@ CONVOLUTIONAL: dict[str, ConvS2S | ByteNet] = {
         decoder=DilatedBlocks(sets=1, kernel=2, dilations=(3, 1)),
     ),
 }
+
+
+def causal(config: EncoderDecoder) -> DecoderOnly:
+    """The decoder of a small model as a model of its own, without what looks at a source."""
+    layers = tuple(Layer(mixer=layer.mixer, feedforward=layer.feedforward) for layer in config.decoder.layers)
+    stack = Stack(layers=layers, **{name: part for name, part in config.decoder if name != "layers"})
+    return DecoderOnly(width=config.width, heads=config.heads, embeddings=config.embeddings, decoder=stack)
+
+
+# It reads its source by stepping, and takes back the padding: what cannot `rewind` translates text of one length only.
+DECODER_ONLY = {
+    f"decoder_only, {name}": causal(config)
+    for name, config in DECLARED.items()
+    if name.startswith(("position", "placement", "mixer", "pattern", "tie")) and "rewind" not in broken(config.decoder)
+}
 MODELS: dict[type[Config], dict[str, Any]] = {
     EncoderDecoder: {**DECLARED, **PARTICULAR},
+    DecoderOnly: DECODER_ONLY,
+    EncoderOnly: {},  # it generates nothing: its laws are in tests/models/test_encoder_only.py
     LSTM: RECURRENT,
     ConvS2S: {name: config for name, config in CONVOLUTIONAL.items() if isinstance(config, ConvS2S)},
     ByteNet: {name: config for name, config in CONVOLUTIONAL.items() if isinstance(config, ByteNet)},
 }
 ALL: list[tuple[str, Any]] = [row for configs in MODELS.values() for row in configs.items()]
 # The defaults of all families make one and the same model: it is tried once.
-VARIANTS: dict[str, Any] = {"defaults" if config == model_of() else name: config for name, config in ALL}
+DEFAULTS = {"defaults": model_of(), "decoder_only, defaults": causal(model_of())}
+VARIANTS: dict[str, Any] = {
+    **DEFAULTS,
+    **{name: config for name, config in ALL if config not in DEFAULTS.values()},
+}
 
 
 def build(name: str, seed: int = 1) -> Any:
     """The variant in float64 and in evaluation, all its parameters away from their start."""
     torch.manual_seed(seed)
     config = VARIANTS[name]
-    size = TARGET if config.embeddings.tie == "all" else SOURCE
+    size = TARGET if config.embeddings.tie == "all" or isinstance(config, DecoderOnly) else SOURCE
     model = config.build(Vocabulary(size), Vocabulary(TARGET)).double().eval()
     with torch.no_grad():
         for parameter in model.parameters():

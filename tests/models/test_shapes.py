@@ -8,7 +8,6 @@ import torch
 
 import kakehashi
 from kakehashi.config import Config, resolve
-from kakehashi.models import ModelConfig
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.shapes import Shape, parameter_shapes, shapes
 from kakehashi.models.stack import CrossLayer, CrossStack, Layer, Placement, Stack
@@ -23,7 +22,7 @@ from kakehashi.nn.scores import Additive
 class Preset(Config):
     """As much of a recipe as matters here."""
 
-    model: ModelConfig
+    model: EncoderDecoder
     training: dict[str, Any] | None = None
     decoding: dict[str, Any] | None = None
 

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 import kakehashi
 from kakehashi.config import Config, resolve
-from kakehashi.models import ModelConfig
 from kakehashi.models.protocol import Encoded, Translating, Vocabulary
 from kakehashi.models.stack import CrossLayer, CrossStack, Layer, LayerModule, Residual, Stack
 from kakehashi.models.transformer import EncoderDecoder, Transformer
@@ -25,7 +24,7 @@ PRESETS = Path(kakehashi.__file__).parent / "presets"
 class Preset(Config):
     """As much of a recipe as matters here."""
 
-    model: ModelConfig
+    model: EncoderDecoder
     training: dict[str, Any] | None = None
     decoding: dict[str, Any] | None = None
 

@@ -117,7 +117,7 @@ FORMULAS: list[tuple[Pattern, Callable[[int, int], bool]]] = [
 ]
 
 
-@pytest.mark.parametrize(("pattern", "formula"), FORMULAS, ids=repr)
+@pytest.mark.parametrize(("pattern", "formula"), FORMULAS, ids=range(len(FORMULAS)))
 def test_it_equals_the_formula(pattern: Pattern, formula: Callable[[int, int], bool]) -> None:
     assert matrix(pattern, 13, 13).tolist() == [[formula(i, j) for j in range(13)] for i in range(13)]
 

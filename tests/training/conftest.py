@@ -105,7 +105,7 @@ class Workshop:
     def trainer(self, recipe: Recipe, run: Path, resume: bool = False) -> Trainer:
         """As `run.train` sets it up, but on subwords that are there already."""
         start = checkpoint.step_of(newest(run)) if resume else 0
-        report = PlainReport(run, recipe.training.steps, start, quiet(), recipe.training.validation.metric)
+        report = PlainReport(run, recipe.training.steps, start, quiet(), recipe.metric)
         self.reports.append(report)
         trainer = Trainer(recipe, recipe.task.build(self.directory, self.cache), run, report)
         if resume:

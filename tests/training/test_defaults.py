@@ -12,9 +12,10 @@ from kakehashi.data.check import overlap
 from kakehashi.data.corpus import read_lines, read_pairs, write_lines
 from kakehashi.data.holdout import Holdout
 from kakehashi.errors import UserError
+from kakehashi.tasks.translation import Translation
 from kakehashi.training import defaults
 from kakehashi.training.defaults import demo_recipe, recipe_for
-from kakehashi.training.recipe import load_recipe
+from kakehashi.training.recipe import Recipe, load_recipe
 
 
 def texts(folder: Path, count: int = 400, names: tuple[str, str] = ("train.en", "train.de")) -> tuple[Path, Path]:
@@ -22,6 +23,11 @@ def texts(folder: Path, count: int = 400, names: tuple[str, str] = ("train.en", 
     write_lines(paths[0], (f"The number is {i}." for i in range(count)))
     write_lines(paths[1], (f"Die Zahl ist {i}." for i in range(count)))
     return paths
+
+
+def task_of(recipe: Recipe) -> Translation:
+    assert isinstance(recipe.task, Translation)
+    return recipe.task
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -39,7 +45,7 @@ def chosen(words: int, pairs: int, valid: int = 1000, overrides: tuple[str, ...]
 
 def test_two_texts_make_a_recipe_and_two_parts(tmp_path: Path) -> None:
     choice = recipe_for(*texts(tmp_path), tmp_path / "run")
-    task = choice.recipe.task
+    task = task_of(choice.recipe)
     assert (task.source, task.target, task.test) == ("en", "de", {})
     assert sorted(files(tmp_path / "run/data")) == ["origin.json", "train.de", "train.en", "valid.de", "valid.en"]
     train, valid = ([pair for corpus in part for pair in read_pairs(corpus)] for part in (task.train, task.valid))
@@ -121,14 +127,14 @@ def test_an_interruption_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
         recipe_for(*texts(tmp_path), tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []
     monkeypatch.undo()
-    assert recipe_for(*texts(tmp_path), tmp_path / "run").recipe.task.train[0].paths[0].exists()
+    assert task_of(recipe_for(*texts(tmp_path), tmp_path / "run").recipe).train[0].paths[0].exists()
 
 
 def test_a_development_set_of_ones_own_is_taken_as_it_is(tmp_path: Path) -> None:
     own = texts(tmp_path, 7, ("dev.en", "dev.de"))
     source, target = texts(tmp_path)
     choice = recipe_for(source, target, tmp_path / "run", valid=own, test={"news": own})
-    task = choice.recipe.task
+    task = task_of(choice.recipe)
     assert task.train[0].paths == (source, target)
     assert task.valid[0].paths == own and task.test["news"][0].paths == own
     assert not (tmp_path / "run").exists()
@@ -138,14 +144,14 @@ def test_a_development_set_of_ones_own_is_taken_as_it_is(tmp_path: Path) -> None
 def test_a_table_holds_both_languages(tmp_path: Path) -> None:
     path = tmp_path / "corpus.en-de.tsv.gz"
     write_lines(path, (f"The number is {i}.\tDie Zahl ist {i}." for i in range(300)))
-    task = recipe_for(path, None, tmp_path / "run").recipe.task
+    task = task_of(recipe_for(path, None, tmp_path / "run").recipe)
     assert (task.source, task.target) == ("en", "de")
     assert len(list(read_pairs(task.train[0]))) == 285 and len(list(read_pairs(task.valid[0]))) == 15
 
 
 def test_one_language_may_be_on_both_sides(tmp_path: Path) -> None:
     recipe = recipe_for(*texts(tmp_path, names=("old.txt", "new.txt")), tmp_path / "run", ("de", "de")).recipe
-    assert [path.name for path in recipe.task.train[0].paths] == ["train.source", "train.target"]
+    assert [path.name for path in task_of(recipe).train[0].paths] == ["train.source", "train.target"]
 
 
 def test_a_path_with_braces_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -290,7 +296,7 @@ def small_demo(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small_demo")
 def test_the_demo_has_its_corpus_and_a_recipe(tmp_path: Path, pair: str) -> None:
     recipe = demo_recipe(tmp_path / "run", pair, ["training.steps=3"])
-    task = recipe.task
+    task = task_of(recipe)
     assert f"{task.source}-{task.target}" == pair and recipe.training.steps == 3
     parts = [list(read_pairs(part[0])) for part in (task.train, task.valid, task.test["test"])]
     assert [len(part) for part in parts] == [800, 20, 30]

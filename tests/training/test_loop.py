@@ -110,7 +110,7 @@ def test_a_finished_run_resumes_to_itself(workshop: Workshop, whole: Callable[..
 
 def test_resuming_on_other_data_is_refused(workshop: Workshop, whole: Callable[..., Path]) -> None:
     run = whole(VARIANTS[0])
-    with pytest.raises(UserError, match=r"task\.train.*has changed"):
+    with pytest.raises(UserError, match=r"the training text.*has changed"):
         workshop.trainer(workshop.recipe(*VARIANTS[0], "task.max_tokens=63"), run, resume=True)
 
 

@@ -114,7 +114,7 @@ def test_two_processes_do_not_share_a_run(workshop: Workshop, tmp_path: Path, st
     [
         ("model.heads=3", "model: width 16 is not a multiple of heads 3"),
         ("model.width=15", "model: .* 15"),
-        ("model={kind: convs2s, max_length: 64}", "task.max_tokens=64 need 65 positions, and the model has 64"),
+        ("model={kind: convs2s, max_length: 64}", "sequences of up to 65 tokens, and the model knows 64 places"),
         ("task.target=german!", "'german!' is not a language code"),
         ("task.train=absent.{en,de}", "there is no file .*absent.en"),
         ("task.valid=absent.{en,de}", "there is no file .*absent.en"),

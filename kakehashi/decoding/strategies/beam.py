@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 
-from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings, Strategy
+from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings, Frontier, Strategy
 
 BLOCK = 64  # near sqrt(8,000) and sqrt(37,000): about as many blocks as scores in a block
 
@@ -29,10 +29,11 @@ class BeamStrategy:
         self.size = size
         self.length_penalty = length_penalty
 
-    def expand(self, logits_RV: Tensor, normalizers_R: Tensor, totals_BF: Tensor) -> Candidates:
+    def expand(self, frontier: Frontier) -> Candidates:
         """2 * size candidates: at most `size` of them are ends, one a live hypothesis, so `size` can go on."""
-        sentences, fanout = totals_BF.shape
-        offsets_R = totals_BF.reshape(-1) - normalizers_R
+        logits_RV, normalizers_R = frontier.logits, frontier.normalizers
+        sentences, fanout = frontier.totals.shape
+        offsets_R = frontier.totals.reshape(-1) - normalizers_R
         totals_BC, row_BC, tokens_BC = _best(logits_RV, offsets_R, sentences, 2 * self.size)
         log_probabilities_BC = logits_RV[row_BC, tokens_BC] - normalizers_R[row_BC]
         return Candidates(row_BC % fanout, tokens_BC, log_probabilities_BC, totals_BC)

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings, Strategy
+from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings, Frontier, Strategy
 
 
 class GreedyStrategy:
@@ -13,11 +13,12 @@ class GreedyStrategy:
 
     size = 1
 
-    def expand(self, logits_RV: Tensor, normalizers_R: Tensor, totals_BF: Tensor) -> Candidates:
-        best_R, token_R = logits_RV.max(-1)
-        log_probability_B1 = (best_R - normalizers_R)[:, None]
+    def expand(self, frontier: Frontier) -> Candidates:
+        best_R, token_R = frontier.logits.max(-1)
+        log_probability_B1 = (best_R - frontier.normalizers)[:, None]
         token_B1 = token_R[:, None]
-        return Candidates(torch.zeros_like(token_B1), token_B1, log_probability_B1, totals_BF + log_probability_B1)
+        totals_B1 = frontier.totals + log_probability_B1
+        return Candidates(torch.zeros_like(token_B1), token_B1, log_probability_B1, totals_B1)
 
     def score(self, totals: Tensor, lengths: Tensor | int) -> Tensor:
         return totals

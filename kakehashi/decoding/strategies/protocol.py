@@ -29,13 +29,28 @@ class Candidates:
     totals: Tensor
 
 
+@dataclass(frozen=True)
+class Frontier:
+    """The live hypotheses of one step. Log-probability of token v in row r = logits[r, v] - normalizers[r].
+
+    `logits` [R, V]: fp32, -inf where a processor forbids; `normalizers` [R]; `totals` [B, F]: log-probabilities so far;
+    `keys` [B]: a number for what each sentence's source says; `length`: tokens emitted, the next one counted.
+    """
+
+    logits: Tensor
+    normalizers: Tensor
+    totals: Tensor
+    keys: Tensor
+    length: int
+
+
 class Strategy(Protocol):
     """Which continuations to follow. The search keeps `size` live hypotheses a sentence."""
 
     size: int
 
-    def expand(self, logits_RV: Tensor, normalizers_R: Tensor, totals_BF: Tensor) -> Candidates:
-        """The candidates of one step. Log-probability of token v in row r = logits[r, v] - normalizers[r]."""
+    def expand(self, frontier: Frontier) -> Candidates:
+        """The candidates of one step."""
         ...
 
     def score(self, totals: Tensor, lengths: Tensor | int) -> Tensor:

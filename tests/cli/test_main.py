@@ -8,11 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .test_cli import (
-    LINES,
-    model,  # noqa: F401  # pyright: ignore[reportUnusedImport] - a fixture
-    translator,  # noqa: F401  # pyright: ignore[reportUnusedImport] - the one that it needs
-)
+from .conftest import LINES
 
 KAKEHASHI = (sys.executable, "-m", "kakehashi")
 
@@ -39,7 +35,7 @@ def test_python_dash_m() -> None:
     ],
     ids=["C", "ASCII", "Latin-1"],
 )
-def test_output_is_utf8_in_every_locale(variables: dict[str, str], model: Path) -> None:  # noqa: F811
+def test_output_is_utf8_in_every_locale(variables: dict[str, str], model: Path) -> None:
     text = "\n".join(LINES).encode()
     ended = command("translate", model, "--jsonl", stdin=text, **variables)
     assert ended.returncode == 0, ended.stderr
@@ -49,7 +45,7 @@ def test_output_is_utf8_in_every_locale(variables: dict[str, str], model: Path) 
 
 
 @pytest.mark.slow
-def test_a_reader_that_goes_away_ends_the_command_silently(model: Path) -> None:  # noqa: F811
+def test_a_reader_that_goes_away_ends_the_command_silently(model: Path) -> None:
     words = [*KAKEHASHI, "translate", str(model)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin and process.stdout and process.stderr
@@ -67,7 +63,7 @@ def test_a_reader_that_goes_away_ends_the_command_silently(model: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("arguments", [("schema",), ("translate", "MODEL")], ids=["schema", "translate"])
-def test_a_full_disk_is_one_message(arguments: tuple[str, ...], model: Path) -> None:  # noqa: F811
+def test_a_full_disk_is_one_message(arguments: tuple[str, ...], model: Path) -> None:
     words = [*KAKEHASHI, *(str(model) if word == "MODEL" else word for word in arguments)]
     with open("/dev/full", "w") as full:
         ended = subprocess.run(words, input=b"one\n", stdout=full, stderr=subprocess.PIPE, timeout=600, check=False)

@@ -1,0 +1,110 @@
+"""One causal stack: a language model, and a translator that reads [source; target] as one text.
+
+A language model is a translator whose source is empty, so the protocol is the same. The target follows its source
+without a gap, whatever the padding of the batch: positions, patterns and recurrences then see each row as if it were
+alone, and padding stands behind.
+Shapes: N sentences, S source tokens, R hypotheses (N when training), L target tokens, V vocabulary, D width.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from kakehashi.models.initialisation import initialise
+from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
+from kakehashi.models.stack import Shared, Stack
+from kakehashi.nn.embeddings import Embedding, Embeddings
+from kakehashi.nn.mixers.protocol import Context
+from kakehashi.nn.variant import Law, Variant
+
+
+class DecoderOnly(Variant):
+    """A causal stack, Radford et al. 2018 (GPT); as a translator: Liu et al. 2018 (arXiv 1801.10198), section 4.2.3.
+
+    There is one table of embeddings, so that `embeddings.tie` decides only whether the output projection shares it.
+    """
+
+    breaks: ClassVar[Mapping[Law, str]] = {"alignment": "source and target are one sequence: no attention aligns them"}
+    kind: Literal["decoder_only"] = "decoder_only"
+    width: PositiveInt = 512
+    heads: PositiveInt = 8
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    embeddings: Embeddings = Embeddings()
+    decoder: Stack = Stack()
+
+    def build(self, source: Vocabulary, target: Vocabulary) -> "CausalTransformer":
+        """Raises ValueError where the settings contradict each other."""
+        if source != target:
+            raise ValueError(
+                "a decoder_only model reads source and target as one text and needs one vocabulary for both: "
+                "set task.subwords.vocabulary=joint"
+            )
+        return CausalTransformer(self, target)
+
+
+class CausalTransformer(nn.Module):
+    """Satisfies `models.protocol.Translating`."""
+
+    def __init__(self, config: DecoderOnly, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.config, self.source_vocabulary, self.target_vocabulary = config, vocabulary, vocabulary
+        self.embedding = Embedding(vocabulary.size, config.width, config.embeddings.scale)
+        self.decoder = config.decoder.build(Shared(config.width, config.heads, config.dropout), "causal", "decoder")
+        self.projection = nn.Linear(config.width, vocabulary.size, bias=False)
+        initialise(self)
+        if config.embeddings.tie != "none":  # after initialisation: the table keeps the embedding's distribution
+            self.projection.weight = self.embedding.table.weight
+
+    @property
+    def max_length(self) -> int | None:
+        """Of source and target together."""
+        return self.decoder.limit
+
+    def encode(self, source: Tensor, mask: Tensor) -> Encoded:
+        """source [N, S] ids, mask [N, S] True where there is a token -> their embeddings [N, S, D]. S may be 0."""
+        return Encoded(self.embedding(source), mask)
+
+    def decode(self, tokens: Tensor, encoded: Encoded) -> Output:
+        """tokens [N, L], the first of them `begin` -> what follows each. Padding must stand behind."""
+        x = self.embedding(tokens)
+        real = torch.cat((encoded.mask, torch.ones_like(tokens, dtype=torch.bool)), 1)
+        order = (~real).to(torch.uint8).argsort(dim=1, stable=True)  # the source's padding goes behind the target
+        whole = _choose(torch.cat((encoded.states, x), 1), order)
+        counted = torch.cat((encoded.mask, tokens != self.target_vocabulary.pad), 1).gather(1, order)
+        positions = torch.arange(whole.shape[1], device=x.device)[None]
+        context = Context(positions, counted=counted, losses=dict(encoded.losses))
+        hidden = self.decoder(whole, context)
+        places = encoded.mask.sum(1, keepdim=True) + torch.arange(tokens.shape[1], device=x.device)
+        return Output(_choose(hidden, places), self.projection.weight, losses=context.losses)
+
+    def begin(self, encoded: Encoded) -> State:
+        """A state that has taken in the source, one hypothesis a sentence.
+
+        Raises ValueError where sources differ in length and a layer cannot `rewind` over their padding.
+        """
+        rows, length, _ = encoded.states.shape
+        state = State(rows, encoded.states.device)
+        lengths = encoded.mask.sum(1)
+        if length:
+            self._extend(encoded.states, state)
+        if bool((lengths < length).any()):
+            state.rewind(lengths)
+        return state
+
+    def step(self, tokens: Tensor, state: State) -> Output:
+        """tokens [R, L] behind those taken in -> what follows each."""
+        return self._extend(self.embedding(tokens), state)
+
+    def _extend(self, x: Tensor, state: State) -> Output:
+        context = Context(state.positions(x.shape[1]), state=state)
+        hidden = self.decoder(x, context)
+        state.advance(x.shape[1])
+        return Output(hidden, self.projection.weight, losses=context.losses)
+
+
+def _choose(x_NKD: Tensor, places_NL: Tensor) -> Tensor:
+    """Row n's vectors at places_NL[n], [N, L, D]."""
+    return x_NKD.gather(1, places_NL[:, :, None].expand(-1, -1, x_NKD.shape[2]))

@@ -1,0 +1,66 @@
+"""`kakehashi translate`: lines in, lines out."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from kakehashi.cli import translation
+from kakehashi.data.corpus import write_lines
+from kakehashi.translator import Translator
+
+from .conftest import LINES, Run
+
+
+def test_lines_in_lines_out(run: Run, model: Path, translator: Translator) -> None:
+    expected = translator.translate(LINES)
+    assert expected[1] == "" and expected[5] == "  "
+    text = "\n".join(LINES).encode()
+    for arguments, stdin in (((), text), (("-",), text + b"\n"), ((), b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))):
+        ended = run("translate", model, *arguments, stdin=stdin)
+        assert (ended.code, ended.out) == (0, "".join(f"{line}\n" for line in expected))
+    write_lines(Path("input.txt.gz"), LINES)
+    assert run("translate", model, "input.txt.gz").lines == expected
+
+
+def test_each_line_is_answered_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with open(reading) as stdin, open(writing, "wb", buffering=0) as keyboard, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", stdin)
+        windows = translation._windows("-")
+        keyboard.write("橋\nhalf a l".encode())
+        assert next(windows) == ["橋"]
+        keyboard.write("ine ü".encode()[:-1])
+        assert next(windows) == []
+        keyboard.write("ü".encode()[1:] + b"\n\nend")
+        assert next(windows) == ["half a line ü", ""]
+        keyboard.close()
+        assert list(windows) == [["end"]]
+
+
+def test_decoding_can_be_changed(run: Run, model: Path, translator: Translator) -> None:
+    ended = run("translate", model, "decoding=greedy", "decoding.max_length=3", stdin="\n".join(LINES).encode())
+    assert ended.lines == translator.translate(LINES, kind="greedy", max_length=3)
+    assert ended.lines != translator.translate(LINES)
+    assert "may be incomplete" in ended.err, "nothing is cut silently"
+
+
+def test_scores_and_json_lines(run: Run, model: Path, translator: Translator) -> None:
+    best, *_ = translator.alternatives(["Guten Morgen!"], 1)[0]
+    scored = run("translate", model, "--scores", stdin=b"Guten Morgen!\n\n")
+    assert scored.lines == [f"{best.score:.4f}\t{best.text}", "0.0000\t"]
+    record, empty = (json.loads(line) for line in run("translate", model, "--jsonl", stdin="橋\n\n".encode()).lines)
+    assert record["source"] == "橋" and record["translation"] == translator.translate(["橋"])[0]
+    assert record.keys() == {"source", "translation", "score", "finished"} | ({"note"} & record.keys())
+    assert (empty["translation"], empty["finished"]) == ("", True)
+
+
+def test_more_alternatives_than_the_beam_widen_it_and_change_nothing_else(
+    run: Run, model: Path, translator: Translator
+) -> None:
+    found = translator.alternatives(["Guten Morgen!"], 4, size=4)
+    assert len(found[0]) > 2, "more than the model's own beam, some of them of the same text"
+    ended = run("translate", model, "--alternatives", 4, "--scores", stdin=b"Guten Morgen!")
+    assert ended.lines == [f"{each.score:.4f}\t{each.text}" for each in found[0]]
