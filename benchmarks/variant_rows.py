@@ -3,6 +3,7 @@
 A row is the preset `tiny` with one part changed, wherever that part can stand, or another whole model of its width.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args, get_origin
@@ -41,6 +42,8 @@ def rows() -> list[Row]:
     for place, part, choice, value in _choices(tiny, (), ()):
         groups.setdefault((part, choice), {})[place] = value
     found = [Row(part, choice, config) for (part, choice), places in groups.items() for config in _with(tiny, places)]
+    choices = Counter(row.part for row in found)
+    found = [row for row in found if choices[row.part] > 1]  # else only tiny's own can stand there
     for kind in alternatives([ModelConfig]):
         name, model = kinds(kind)[0], _like(kind, tiny)
         found.append(Row("model", name, model))

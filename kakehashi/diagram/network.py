@@ -192,7 +192,7 @@ def _tie(drawing: Drawing, network: Network, columns: Sequence[Column]) -> None:
         arrow=False,
         dashed=True,
     )
-    drawing.add(Text(x - 6, last.projection - 6, "one table", NOTE, "end", GREY))
+    drawing.add(Text(x + 6, last.projection + 4, "one table", NOTE, "start", GREY))
     if network.tie == "all":
         for one, other in pairwise(columns):
             drawing.line((one.x + WIDTH / 2, one.table), (other.x - WIDTH / 2, other.table), arrow=False, dashed=True)

@@ -20,6 +20,7 @@ from kakehashi.diagram.svg import Bounds, text_width
 from kakehashi.errors import UserError
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.transformer import EncoderDecoder
+from kakehashi.nn.embeddings import Embeddings
 from kakehashi.nn.mixers.attention import Attention
 from kakehashi.nn.norms import LayerNorm
 from kakehashi.nn.patterns import Causal
@@ -203,6 +204,7 @@ class Cupboard(Config):
 class Kitchen(Config):
     kind: Literal["kitchen"] = "kitchen"
     width: int = 8
+    embeddings: Embeddings = Embeddings()
     encoder: Cupboard = Cupboard()
 
 
