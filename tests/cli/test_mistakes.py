@@ -57,7 +57,6 @@ MISTAKES = [
     (f"translate {MODEL} --alternatives 3 decoding=greedy", "--alternatives 3 needs a beam"),
     (f"translate {GENERATOR}", "is a language model: use it with kakehashi generate"),
     (f"evaluate {GENERATOR} --source train.en --reference train.en", "is a language model"),
-    (f"info {GENERATOR} --shapes 3", "encoder_decoder only"),
     ("generate", "Missing argument"),
     (f"generate {MODEL}", "is a translator: use it with kakehashi translate"),
     (f"generate {GENERATOR} one two", "one prompt at a time"),

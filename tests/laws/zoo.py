@@ -195,11 +195,15 @@ def causal(config: EncoderDecoder) -> DecoderOnly:
     return DecoderOnly(width=config.width, heads=config.heads, embeddings=config.embeddings, decoder=stack)
 
 
+# Through two layers of these the first source tokens reach no target: without cross-attention they do not count.
+SHORT_SIGHTED = {"mixer gated_convolution", "mixer dilated_convolution", "pattern global"}
 # It reads its source by stepping, and takes back the padding: what cannot `rewind` translates text of one length only.
 DECODER_ONLY = {
-    f"decoder_only, {name}": causal(config)
+    f"decoder_only, {name}": causal(PARTICULAR.get(name, config))
     for name, config in DECLARED.items()
-    if name.startswith(("position", "placement", "mixer", "pattern", "tie")) and "rewind" not in broken(config.decoder)
+    if name.startswith(("position", "placement", "mixer", "pattern", "tie"))
+    and "rewind" not in broken(config.decoder)
+    and name not in SHORT_SIGHTED
 }
 MODELS: dict[type[Config], dict[str, Any]] = {
     EncoderDecoder: {**DECLARED, **PARTICULAR},
