@@ -90,6 +90,10 @@ class TextGenerator:
 
     def _continued(self, prompt: str, decoding: Decoding, count: int) -> list[str]:
         model, given = self.causal, self.segmenter.encode(prompt)
+        if model.max_length is not None and len(given) >= model.max_length:
+            raise UserError(
+                f"the prompt has {len(given)} tokens, and the model knows {model.max_length} places: cut it"
+            )
         start = torch.tensor([[model.target_vocabulary.begin, *given]], device=self.device)
         empty = start[:, :0]
         (found,) = search(model, empty, empty.bool(), decoding, count, start)

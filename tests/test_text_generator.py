@@ -1,5 +1,6 @@
 """Text generation: it begins with the prompt, samples repeat, and directories come back as they were."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from kakehashi.errors import UserError
 from kakehashi.models.decoder_only import DecoderOnly
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.stack import Stack
+from kakehashi.nn.positions import Learned
 from kakehashi.text_generator import LanguageModelDirectory, TextGenerator
 
 
@@ -51,6 +53,20 @@ def test_nothing_but_max_length_limits_it(generator: TextGenerator, monkeypatch:
     monkeypatch.setattr("kakehashi.text_generator.search", watched)
     generator.generate("ab", min_length=60, max_length=60)
     assert emitted == [60], "an empty source and extra_length would have ended it at 50"
+
+
+def test_a_model_of_few_places_stops_where_they_end(generator: TextGenerator) -> None:
+    """With the source read as the beginning of the text, and with a prompt."""
+    stack = Stack(depth=1, position=Learned(max_length=9))
+    model = DecoderOnly(width=16, heads=2, decoder=stack).build(*[generator.causal.target_vocabulary] * 2).eval()
+    decoding = Sample(min_length=30, max_length=30)
+    source = torch.tensor([[260, 261, 2, 0], [260, 2, 0, 0]])
+    found = search(model, source, source != 0, decoding)
+    assert [len(best.tokens) + best.finished for (best,) in found] == [9 - 3, 9 - 2]
+    few = replace(generator, model=model)
+    with pytest.raises(UserError, match=r"the prompt has 9 tokens, and the model knows 9 places"):
+        few.generate("abcdefgh ", max_length=4)
+    assert few.generate("abcdefgh", max_length=4)
 
 
 def test_a_beam_gives_its_best(generator: TextGenerator) -> None:

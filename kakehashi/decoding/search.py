@@ -109,11 +109,13 @@ def _begin(
     model: Translating, source: Tensor, mask: Tensor, start: Tensor, decoding: DecodingSettings, size: int
 ) -> _Live:
     sentences, device = len(source), source.device
+    state = model.begin(model.encode(source, mask))
     limits_B = (mask.sum(1) + decoding.extra_length).clamp(min=decoding.min_length, max=decoding.max_length)
     if model.max_length is not None:
-        limits_B = limits_B.clamp(max=model.max_length + 1 - start.shape[1])
+        # a state that has read the source as the beginning of the text has so many places less
+        limits_B = limits_B.minimum(model.max_length + 1 - start.shape[1] - state.lengths)
     return _Live(
-        state=model.begin(model.encode(source, mask)),
+        state=state,
         sentences_B=torch.arange(sentences, device=device),
         keys_B=keys(source, mask) ^ keys(start, torch.ones_like(start)),
         limits_B=limits_B,
