@@ -73,7 +73,7 @@ def print_scores(scores: dict[str, list["Score"]], title: str = "test set") -> N
     for name, found in scores.items():
         for each in found:
             interval = f"{each.low:.1f} to {each.high:.1f}" if each.low is not None else ""
-            table.add_row(name, each.name, f"{each.value:.{2 if each.value >= 10 else 3}f}", interval)
+            table.add_row(name, each.name, f"{each.value:.{2 if interval or each.value >= 10 else 3}f}", interval)
     Console().print(table)
     for line in dict.fromkeys(f"{each.name}: {each.signature}" for found in scores.values() for each in found):
         print(line)

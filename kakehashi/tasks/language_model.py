@@ -70,8 +70,7 @@ class LanguageModel(TaskSettings):
         more: tuple[Metric, ...] = ("bits_per_character",) if causal else ()
         return ("loss", "perplexity", *more, "accuracy") if causal and self.text.asks else ("loss", "perplexity", *more)
 
-    @property
-    def longest(self) -> int:
+    def longest(self, model: ModelConfig) -> int:
         return self.length
 
     def fits(self, model: ModelConfig) -> None:

@@ -152,10 +152,9 @@ class TaskSettings(Config):
     def metrics(self) -> tuple[Metric, ...]:
         """By what its models can be judged on the development set, the usual one first."""
 
-    @property
     @abstractmethod
-    def longest(self) -> int:
-        """Tokens of the longest sequence that it trains on, special ones counted."""
+    def longest(self, model: ModelConfig) -> int:
+        """Tokens of the longest sequence that such a model reads in training, special ones counted."""
 
     @abstractmethod
     def fits(self, model: ModelConfig) -> None:

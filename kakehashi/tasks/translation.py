@@ -53,9 +53,9 @@ class Translation(TaskSettings):
     def metrics(self) -> tuple[Metric, ...]:
         return "bleu", "chrf", "loss"
 
-    @property
-    def longest(self) -> int:
-        return self.max_tokens + 1  # the end, or the beginning
+    def longest(self, model: ModelConfig) -> int:
+        side = self.max_tokens + 1  # the end, or the beginning
+        return 2 * side if isinstance(model, DecoderOnly) else side
 
     def fits(self, model: ModelConfig) -> None:
         if isinstance(model, EncoderOnly):

@@ -84,9 +84,10 @@ def _check_possible(recipe: Recipe) -> None:
             model = recipe.model.build(vocabulary, vocabulary)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
-    if model.max_length is not None and model.max_length < recipe.task.longest:
+    longest = recipe.task.longest(recipe.model)
+    if model.max_length is not None and model.max_length < longest:
         raise ConfigError(
-            f"model: the task has sequences of up to {recipe.task.longest} tokens, and the model knows "
+            f"model: the task has sequences of up to {longest} tokens, and the model knows "
             f"{model.max_length} places: raise its max_length, or let the task have shorter ones"
         )
 

@@ -115,6 +115,10 @@ def test_two_processes_do_not_share_a_run(workshop: Workshop, tmp_path: Path, st
         ("model.heads=3", "model: width 16 is not a multiple of heads 3"),
         ("model.width=15", "model: .* 15"),
         ("model={kind: convs2s, max_length: 64}", "sequences of up to 65 tokens, and the model knows 64 places"),
+        (
+            "model={kind: decoder_only, decoder: {position: {kind: learned, max_length: 129}}}",
+            "sequences of up to 130 tokens, and the model knows 129 places",  # source and target in one
+        ),
         ("task.target=german!", "'german!' is not a language code"),
         ("task.train=absent.{en,de}", "there is no file .*absent.en"),
         ("task.valid=absent.{en,de}", "there is no file .*absent.en"),
