@@ -224,8 +224,11 @@ VARIANTS: dict[str, Any] = {
 
 def build(name: str, seed: int = 1) -> Any:
     """The variant in float64 and in evaluation, all its parameters away from their start."""
+    return built(VARIANTS[name], seed)
+
+
+def built(config: Any, seed: int = 1) -> Any:
     torch.manual_seed(seed)
-    config = VARIANTS[name]
     size = TARGET if config.embeddings.tie == "all" or isinstance(config, DecoderOnly) else SOURCE
     model = config.build(Vocabulary(size), Vocabulary(TARGET)).double().eval()
     with torch.no_grad():
