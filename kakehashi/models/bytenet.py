@@ -12,11 +12,11 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from kakehashi.config import Config
-from kakehashi.models.convolution import Window
 from kakehashi.models.initialisation import initialise
 from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
 from kakehashi.nn.dropout import Dropout
 from kakehashi.nn.embeddings import Embeddings
+from kakehashi.nn.mixers.convolution import Window
 from kakehashi.nn.positions import Mode
 from kakehashi.nn.variant import Law, Variant
 
@@ -87,7 +87,7 @@ class DilatedBlock(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, state: State | None) -> Tensor:
         first, second, third = self.rectified
         y = second(self.inner(first(x)))
-        y = third(self.convolution(self.window.read(y, mask, state)))
+        y = third(self.convolution(self.window.taps(y, mask, state)))
         return x + self.dropout(self.outer(y))
 
 
@@ -97,7 +97,7 @@ class DilatedStack(nn.Module):
     def __init__(self, config: DilatedBlocks, width: int, dropout: float, mode: Mode) -> None:
         super().__init__()
         dilations = enumerate(config.dilations * config.sets)
-        windows = [Window(config.kernel, dilation, mode, f"{mode}.{i}") for i, dilation in dilations]
+        windows = [Window(config.kernel, mode, f"{mode}.{i}", dilation) for i, dilation in dilations]
         self.blocks = nn.ModuleList(DilatedBlock(width, dropout, window) for window in windows)
         self.rectified, self.last = Rectified(width), nn.Linear(width, width)
         self.dropout = Dropout(dropout)

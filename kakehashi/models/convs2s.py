@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn.functional import glu
 
 from kakehashi.config import Config
-from kakehashi.models.convolution import Window
 from kakehashi.models.initialisation import initialise
 from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
 from kakehashi.nn import kernels
 from kakehashi.nn.dropout import Dropout
 from kakehashi.nn.embeddings import Embedding, Embeddings
+from kakehashi.nn.mixers.convolution import Window
 from kakehashi.nn.positions import Mode
 from kakehashi.nn.variant import Variant
 
@@ -89,7 +89,7 @@ class GatedConvolution(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, state: State | None = None) -> Tensor:
-        windows = self.window.read(self.dropout(x), mask, state)
+        windows = self.window.taps(self.dropout(x), mask, state)
         return glu(nn.functional.linear(windows, self.weight, self.bias), -1)
 
 
@@ -109,7 +109,7 @@ class ConvEncoder(nn.Module):
 
 
 def _convolutions(config: Blocks, width: int, dropout: float, mode: Mode) -> list[GatedConvolution]:
-    windows = [Window(config.kernel, 1, mode, f"{mode}.{i}") for i in range(config.depth)]
+    windows = [Window(config.kernel, mode, f"{mode}.{i}") for i in range(config.depth)]
     return [GatedConvolution(width, dropout, window) for window in windows]
 
 

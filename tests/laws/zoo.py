@@ -171,7 +171,7 @@ CONVOLUTIONAL: dict[str, ConvS2S | ByteNet] = {
         width=16,
         max_length=12,
         embeddings=Embeddings(tie="none", scale="none"),
-        encoder=Blocks(depth=1, kernel=4),
+        encoder=Blocks(depth=1, kernel=5),
         decoder=Blocks(depth=3, kernel=2),
     ),
     "bytenet": ByteNet(

@@ -29,7 +29,7 @@ def encoded(model: Any, source: Tensor) -> Encoded:
     ("blocks", "reach", "before"),
     [
         (DilatedBlocks(sets=2, kernel=3, dilations=(1, 2)), 12, 6),
-        (DilatedBlocks(sets=1, kernel=4, dilations=(1, 3)), 12, 4),
+        (DilatedBlocks(sets=1, kernel=5, dilations=(1, 3)), 16, 8),
     ],
 )
 @torch.no_grad()

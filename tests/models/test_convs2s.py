@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kakehashi.models.convolution import Window
 from kakehashi.models.convs2s import Blocks, ConvS2S, GatedConvolution
 from kakehashi.models.protocol import Vocabulary
+from kakehashi.nn.mixers.convolution import Window
 
 WIDTH, KERNEL = 6, 3
 HALF = math.sqrt(0.5)
@@ -69,7 +69,7 @@ def test_the_whole_model_by_formula(model: Any) -> None:
 def test_a_new_convolution_keeps_the_variance(dropout: float) -> None:
     """Of inputs as small as it was derived for (appendix A), in training as its dropout makes them."""
     torch.manual_seed(1)
-    block = GatedConvolution(64, dropout, Window(3, 1, "bidirectional", ""))
+    block = GatedConvolution(64, dropout, Window(3, "bidirectional", ""))
     block.initialise(None)
     x = 0.1 * torch.randn(16, 50, 64)
     assert (block(x)[:, 1:-1].var() / x.var()).item() == pytest.approx(1, rel=0.1)

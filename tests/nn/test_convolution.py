@@ -14,6 +14,7 @@ from kakehashi.nn.mixers.convolution import (
     DynamicConvolution,
     GatedConvolution,
     LightConvolution,
+    Window,
     depthwise,
 )
 from kakehashi.nn.mixers.protocol import Context, MixerConfig
@@ -168,3 +169,15 @@ def test_depthwise_equals_torchs_and_holds_no_copy_for_each_tap() -> None:
 def test_a_gated_convolution_starts_with_the_variance_of_its_input() -> None:
     module, x = started(GatedConvolution(kernel=5)), numbers(50, 40, WIDTH).float()
     assert module(x, whole(x))[:, 4:].std() == pytest.approx(1.0, abs=0.25)
+
+
+@pytest.mark.parametrize("mode", ["causal", "bidirectional"])
+@pytest.mark.parametrize(("kernel", "dilation"), [(1, 1), (3, 1), (3, 2), (5, 1)])
+def test_a_matrix_on_taps_is_torchs_convolution(mode: Mode, kernel: int, dilation: int) -> None:
+    window = Window(kernel, mode, "", dilation)
+    x, weight = numbers(2, 7, 3), numbers(4, kernel * 3, seed=3)
+    padded = functional.pad(x.transpose(1, 2), (window.before, window.after))
+    expected = functional.conv1d(padded, weight.unflatten(1, (kernel, -1)).transpose(1, 2), dilation=dilation)
+    close(window.taps(x) @ weight.T, expected.transpose(1, 2))
+    mask = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+    assert torch.equal(window.taps(x, mask), window.taps(x * mask[..., None]))

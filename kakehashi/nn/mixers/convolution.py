@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from kakehashi.nn.mixers.protocol import Context, MixerConfig
 from kakehashi.nn.positions import Mode
+from kakehashi.nn.state import State
 
 NormalisedTaps = Annotated[int, Field(ge=2)]  # a single tap would weigh 1, whatever its score
 
@@ -85,28 +86,35 @@ class DilatedConvolution(MixerConfig):
 class Window:
     """What a convolution reads for its L outputs: x with `before` tokens in front and `after` behind.
 
+    `name` is unique in the model: the state's tensor goes by it.
     Raises ValueError where an even kernel would have to be centred.
     """
 
     def __init__(self, kernel: int, mode: Mode, name: str, dilation: int = 1) -> None:
         if mode == "bidirectional" and kernel % 2 == 0:
             raise ValueError(f"{name}: a bidirectional convolution is centred: its kernel must be odd, not {kernel}")
+        self.kernel, self.dilation, self.name = kernel, dilation, name
         reach = (kernel - 1) * dilation
         self.after = reach // 2 if mode == "bidirectional" else 0
-        self.before, self.name = reach - self.after, name
+        self.before = reach - self.after
 
-    def __call__(self, x_RLD: Tensor, context: Context) -> Tensor:
+    def __call__(self, x_RLD: Tensor, mask_RL: Tensor | None, state: State | None) -> Tensor:
         """[R, W, D], zero where there is no token."""
-        if context.mask is not None:
-            x_RLD = x_RLD.masked_fill(~context.mask[..., None], 0)
-        if context.state is None:
+        if mask_RL is not None:
+            x_RLD = x_RLD.masked_fill(~mask_RL[..., None], 0)
+        if state is None:
             return functional.pad(x_RLD, (0, 0, self.before, self.after))
         length = x_RLD.shape[1]
-        start = context.state.positions(length)[:, :1]
-        slots = (start + torch.arange(-self.before, length, device=x_RLD.device))[..., None]
-        cache = context.state.append(f"{self.name}.input", x_RLD[:, None])[:, 0]
+        slots = (state.positions(length)[:, :1] + torch.arange(-self.before, length, device=x_RLD.device))[..., None]
+        cache = state.append(f"{self.name}.input", x_RLD[:, None])[:, 0]
         window = cache.gather(1, slots.clamp_min(0).expand(len(cache), -1, cache.shape[2]))
         return window.masked_fill_(slots < 0, 0)
+
+    def taps(self, x_RLD: Tensor, mask_RL: Tensor | None = None, state: State | None = None) -> Tensor:
+        """The kernel's tokens side by side, the earliest first: [R, L, K * D]. A matrix on them is a convolution."""
+        window, length = self(x_RLD, mask_RL, state), x_RLD.shape[1]
+        starts = range(0, self.kernel * self.dilation, self.dilation)
+        return torch.cat([window[:, start : start + length] for start in starts], -1)
 
 
 def depthwise(window_RWD: Tensor, kernel_RLHK: Tensor) -> Tensor:
@@ -138,7 +146,7 @@ class GatedConvolutionMixer(nn.Module):
         _zero_bias(self.convolution)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        both = self.convolution(self.window(x, context).transpose(1, 2))
+        both = self.convolution(self.window(x, context.mask, context.state).transpose(1, 2))
         return functional.glu(both, 1).transpose(1, 2)
 
 
@@ -153,7 +161,7 @@ class LightConvolutionMixer(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         x = functional.glu(self.input(x))
-        return self.output(depthwise(self.window(x, context), self.kernel(x)))
+        return self.output(depthwise(self.window(x, context.mask, context.state), self.kernel(x)))
 
 
 class LightKernel(nn.Module):
@@ -197,7 +205,7 @@ class DilatedConvolutionMixer(nn.Module):
         _zero_bias(self.convolution)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        window = self.window(self.narrow(x.relu()).relu(), context)
+        window = self.window(self.narrow(x.relu()).relu(), context.mask, context.state)
         return self.widen(self.convolution(window.transpose(1, 2)).relu().transpose(1, 2))
 
 
