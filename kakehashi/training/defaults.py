@@ -12,8 +12,8 @@ language; both are the usual mistakes on little text. By the words of one side (
 
 Small batches and much dropout for little text: Sennrich & Zhang 2019 (arXiv 1905.11901). The third row is about what
 configs/multi30k.yaml does, where the tiny preset beat the small one in less time (benchmarks/RESULTS.md). The rate
-falls along half a cosine to zero at the last step. There are 20 looks at the development set; training stops after 5 in a row
-without a better score.
+falls along half a cosine to zero at the last step. There are 20 looks at the development set; training stops after 5 in
+a row without a better score.
 """
 
 import hashlib

@@ -113,7 +113,7 @@ def test_every_preset_and_recipe_is_drawn(name: str, monkeypatch: pytest.MonkeyP
     assert_legible(figure)
     assert figure.root.attrib["role"] == "img"
     assert figure.root[0].tag.endswith("title") and figure.root[0].text == name
-    assert figure.root[1].tag.endswith("desc") and "encoder" in (figure.root[1].text or "")
+    assert figure.root[1].tag.endswith("desc") and "coder" in (figure.root[1].text or "")  # an encoder, a decoder
 
 
 @pytest.mark.parametrize("name", VARIANTS)
