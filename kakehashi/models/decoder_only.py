@@ -55,8 +55,7 @@ class CausalTransformer(nn.Module):
         self.decoder = config.decoder.build(Shared(config.width, config.heads, config.dropout), "causal", "decoder")
         self.projection = nn.Linear(config.width, vocabulary.size, bias=False)
         initialise(self)
-        if config.embeddings.tie != "none":  # after initialisation: the table keeps the embedding's distribution
-            self.projection.weight = self.embedding.table.weight
+        config.embeddings.connect(self.projection, self.embedding)
 
     @property
     def max_length(self) -> int | None:

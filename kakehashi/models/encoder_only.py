@@ -48,8 +48,7 @@ class BidirectionalTransformer(nn.Module):
         self.encoder = config.encoder.build(shared, "bidirectional", "encoder")
         self.projection = nn.Linear(config.width, vocabulary.size)
         initialise(self)
-        if config.embeddings.tie != "none":  # after initialisation: the table keeps the embedding's distribution
-            self.projection.weight = self.embedding.table.weight
+        config.embeddings.connect(self.projection, self.embedding)
 
     @property
     def max_length(self) -> int | None:
