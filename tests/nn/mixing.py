@@ -1,6 +1,6 @@
 """What the tests of all mixers need: a module away from its start, numbers, contexts, and steps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -51,6 +51,19 @@ def in_steps(module: Any, x: Tensor, chunks: list[int]) -> tuple[Tensor, State]:
         parts.append(module(part, Context(state.positions(part.shape[1]), state=state)))
         state.advance(part.shape[1])
     return torch.cat(parts, 1), state
+
+
+def largest_saved(run: Callable[[], object]) -> int:
+    """Elements of the largest tensor that a forward pass keeps for the backward one."""
+    sizes: list[int] = []
+
+    def seen(tensor: Tensor) -> Tensor:
+        sizes.append(tensor.untyped_storage().nbytes() // tensor.element_size())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(seen, lambda tensor: tensor):
+        run()
+    return max(sizes)
 
 
 def close(found: Tensor, expected: Tensor) -> None:

@@ -12,6 +12,7 @@ from kakehashi.nn.mixers.indexed import Indexed, IndexedAttention
 from kakehashi.nn.mixers.protocol import Context
 from kakehashi.nn.positions import Index, Mode, Position
 from kakehashi.nn.state import State
+from tests.nn.mixing import largest_saved
 
 WIDTH, HEADS, LENGTH = 12, 3, 9
 
@@ -146,15 +147,7 @@ def test_it_counts_as_many_operations_as_it_says() -> None:
 
 def test_training_holds_no_square_and_no_gathered_keys() -> None:
     module, n = build(Indexed(keep=16, index_size=4), "causal"), 300
-    sizes: list[int] = []
-
-    def seen(tensor: Tensor) -> Tensor:
-        sizes.append(tensor.untyped_storage().nbytes() // tensor.element_size())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(seen, lambda tensor: tensor):
-        module(numbers(1, n, WIDTH), context_of(Position(), count=n))
-    assert max(sizes) == n * WIDTH
+    assert largest_saved(lambda: module(numbers(1, n, WIDTH), context_of(Position(), count=n))) == n * WIDTH
 
 
 class Learned(Hooks):

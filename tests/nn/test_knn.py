@@ -9,6 +9,7 @@ from kakehashi.nn.mixers import knn
 from kakehashi.nn.mixers.attention import Attention
 from kakehashi.nn.mixers.knn import KNN, KNNAttention
 from kakehashi.nn.positions import Position
+from tests.nn.mixing import largest_saved
 from tests.nn.test_indexed import HEADS, LENGTH, POSITIONS, WIDTH, State, context_of, numbers, places
 
 
@@ -88,15 +89,7 @@ def test_no_gradient_flows_into_the_memory() -> None:
 
 def test_training_holds_no_square() -> None:
     module, n = build(KNN(window=4, neighbours=8)), 300
-    sizes: list[int] = []
-
-    def seen(tensor: Tensor) -> Tensor:
-        sizes.append(tensor.untyped_storage().nbytes() // tensor.element_size())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(seen, lambda tensor: tensor):
-        module(numbers(1, n, WIDTH), context_of(Position(), count=n))
-    assert max(sizes) == n * WIDTH
+    assert largest_saved(lambda: module(numbers(1, n, WIDTH), context_of(Position(), count=n))) == n * WIDTH
 
 
 def test_operations() -> None:

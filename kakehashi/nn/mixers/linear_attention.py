@@ -11,6 +11,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kakehashi.nn.mixers.heads import head_size, join, split
 from kakehashi.nn.mixers.protocol import Context, MixerConfig
 from kakehashi.nn.mixers.recurrence import NO_WAY_BACK
 from kakehashi.nn.positions import Mode
@@ -33,8 +34,7 @@ class LinearAttention(MixerConfig):
     kind: Literal["linear_attention"] = "linear_attention"
 
     def build(self, width: int, heads: int, mode: Mode, name: str) -> nn.Module:
-        if width % heads:
-            raise ValueError(f"width {width} is not a multiple of heads {heads}")
+        head_size(width, heads)
         return LinearAttentionMixer(width, heads, mode, name)
 
 
@@ -65,13 +65,14 @@ class LinearAttentionMixer(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        q, k = phi(self._heads(self.query(x))), phi(self._heads(self.key(x)))
-        v = functional.pad(self._heads(self.value(x)), (0, 1), value=1.0)  # the ones add up to the normaliser
+        # In fp32 at least, as the sums are.
+        q, k, v = (split(widen(part(x)), self.heads) for part in (self.query, self.key, self.value))
+        q, k, v = phi(q), phi(k), functional.pad(v, (0, 1), value=1.0)  # the ones add up to the normaliser
         if context.mask is not None:
             k = k.masked_fill(~context.mask[:, None, :, None], 0)
         sums = self._causal(q, k, v, context) if self.mode == "causal" else q @ (k.mT @ v)
         mixed = sums[..., :-1] / sums[..., -1:].clamp_min(torch.finfo(sums.dtype).eps)
-        return self.output(mixed.transpose(1, 2).flatten(2).to(x.dtype))
+        return self.output(join(mixed).to(x.dtype))
 
     def _causal(self, q_RHLC: Tensor, k_RHLC: Tensor, v_RHLV: Tensor, context: Context) -> Tensor:
         past = None if context.state is None else context.state.carried(self.name)
@@ -84,10 +85,6 @@ class LinearAttentionMixer(nn.Module):
         if context.state is not None:
             context.state.carry(self.name, past)
         return torch.cat(sums, 2)
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """[R, L, D] -> [R, H, L, C], in fp32 at least, as the sums are."""
-        return widen(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 def phi(x: Tensor) -> Tensor:
