@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from kakehashi.config import Config
 from kakehashi.nn.dropout import Dropout
+from kakehashi.nn.mixers.recurrence import backwards
 
 
 class Layers(Config):
@@ -95,7 +96,7 @@ class LSTMEncoder(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         lengths = mask.sum(1)
-        x = _reverse(x, lengths) if self.backward else x
+        x = backwards(x, lengths) if self.backward else x
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
         last: list[Tensor] = []
         for layer in self.layers:
@@ -103,14 +104,7 @@ class LSTMEncoder(nn.Module):
             packed, end = layer.read(packed)
             last.append(end)
         states = pad_packed_sequence(packed, batch_first=True, total_length=mask.shape[1])[0]
-        return _reverse(states, lengths) if self.backward else states, torch.stack(last, 1)
-
-
-def _reverse(x: Tensor, lengths: Tensor) -> Tensor:
-    """Each sentence from its end to its beginning; padding stays behind."""
-    places = torch.arange(x.shape[1], device=x.device)
-    turned = torch.where(places < lengths[:, None], lengths[:, None] - 1 - places, places)
-    return x.gather(1, turned[..., None].expand_as(x))
+        return backwards(states, lengths) if self.backward else states, torch.stack(last, 1)
 
 
 class LSTMStack(nn.Module):

@@ -126,11 +126,15 @@ class BidirectionalLSTM(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         mask = torch.ones_like(x[..., 0], dtype=torch.bool) if context.mask is None else context.mask
-        places, lengths = torch.arange(x.shape[1], device=x.device), mask.sum(1, keepdim=True)
-        # Each row's tokens reversed, then its padding. The order is its own inverse.
-        order = ((lengths - 1 - places) % x.shape[1])[..., None]
-        back = self.back(x.gather(1, order.expand_as(x)))[0]
-        return torch.cat((self.ahead(x)[0], back.gather(1, order.expand_as(back))), -1)
+        lengths = mask.sum(1)
+        return torch.cat((self.ahead(x)[0], backwards(self.back(backwards(x, lengths))[0], lengths)), -1)
+
+
+def backwards(x_RLD: Tensor, lengths_R: Tensor) -> Tensor:
+    """Each row's tokens from the last to the first; padding stays behind. Twice is once and back."""
+    places = torch.arange(x_RLD.shape[1], device=x_RLD.device)
+    order = torch.where(places < lengths_R[:, None], lengths_R[:, None] - 1 - places, places)
+    return x_RLD.gather(1, order[..., None].expand_as(x_RLD))
 
 
 def _recur(a_RLD: Tensor, b_RLD: Tensor, name: str, context: Context) -> Tensor:
