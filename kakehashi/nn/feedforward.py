@@ -222,4 +222,15 @@ class ExpertsFeedForward(nn.Module):
         return math.ceil(self.config.capacity * choices / len(self.experts))
 
 
+def use_of_experts(model: nn.Module) -> dict[str, float]:
+    """By name of a layer with experts: the share of all choices that its busiest one got, and the share dropped."""
+    uses = [(name, part.use) for name, part in model.named_modules() if isinstance(part, ExpertsFeedForward)]
+    return {
+        f"{name}.{figure}": value
+        for name, use in uses
+        if use is not None
+        for figure, value in (("busiest", use.shares.max().item()), ("dropped", use.dropped))
+    }
+
+
 FeedForward = Annotated[ReLU | GELU | Swish | GLU | ReGLU | GEGLU | SwiGLU | Experts, Family()]

@@ -22,6 +22,7 @@ from torch import nn
 
 from kakehashi.data.batching import Indices
 from kakehashi.errors import UserError
+from kakehashi.nn.feedforward import use_of_experts
 from kakehashi.tasks.protocol import Batch, Task, better
 from kakehashi.training import checkpoint
 from kakehashi.training.optimizers import MasterWeights
@@ -203,6 +204,7 @@ class Trainer:
             "gradient_norm": self._usual_norm(),
             "skipped": progress.skipped,
             "epoch": progress.epoch,
+            **use_of_experts(self.model),
         }
         progress.window_likelihood, progress.window_tokens = 0.0, 0
         self.report.train(progress.step, metrics)

@@ -1,5 +1,6 @@
 """The training loop: resuming gives the same bits, pieces give the same gradient, alarms, the best model is kept."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
@@ -235,6 +236,15 @@ def test_other_runtime_errors_pass(workshop: Workshop, tmp_path: Path, monkeypat
     monkeypatch.setattr(trainer.task, "loss", fail)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         trainer.run()
+
+
+def test_the_log_tells_how_experts_are_used(workshop: Workshop, tmp_path: Path) -> None:
+    mixed = "model.decoder.layers=[{feedforward: {kind: experts, experts: 2, expert: {kind: relu, size: 8}}}]"
+    workshop.trainer(workshop.recipe(mixed, "training.steps=5"), tmp_path).run()
+    lines = map(json.loads, (tmp_path / "log.jsonl").read_text("utf-8").splitlines())
+    figures = next(line for line in lines if line["kind"] == "train")
+    busiest = [value for name, value in figures.items() if name.endswith(".feedforward.busiest")]
+    assert len(busiest) == 1 and 0.5 <= busiest[0] <= 1
 
 
 # Judging
