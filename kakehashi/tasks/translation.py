@@ -4,11 +4,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, Self, cast
 
 import numpy as np
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from rich.console import Console
 from torch import nn
 
@@ -51,6 +51,20 @@ class Translation(TaskSettings):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     consistency: Consistency = NoConsistency()
 
+    @model_validator(mode="after")
+    def _untagged_where_judged(self) -> Self:
+        for name, corpora in {
+            "valid": self.valid,
+            **{f"test.{name}": each for name, each in self.test.items()},
+        }.items():
+            if any(corpus.tag is not None for corpus in corpora):
+                raise ValueError(
+                    f"{name}: only training corpora take a tag; a model is judged on what it does untagged"
+                )
+        if all(corpus.tag is not None for corpus in self.train):
+            raise ValueError("train: leave one corpus without a tag: it is what the model will be used for")
+        return self
+
     @property
     def metrics(self) -> tuple[Metric, ...]:
         return "bleu", "chrf", "loss"
@@ -86,7 +100,8 @@ class Translation(TaskSettings):
         if folder.exists():
             segmenters = load_pair(folder)
         else:
-            segmenters = train_subwords(self.subwords, pairs_of(self.train))
+            tags = sorted({corpus.tag for corpus in self.train if corpus.tag is not None})
+            segmenters = train_subwords(self.subwords, pairs_of(self.train), tags)
             whole = Path(tempfile.mkdtemp(prefix=".subwords-", dir=directory))
             save_pair(segmenters, whole)
             whole.rename(folder)  # there when it is whole, or not at all
