@@ -118,6 +118,13 @@ class Segmenter:
         """The best segmentation, without special ids. Raises UserError for half a surrogate pair, which is no text."""
         return self._processor.encode(_escape(text))
 
+    def tag(self, name: str) -> int:
+        """The id of a tag, which no text gives and which gives no text. Raises UserError when it is not known."""
+        id = self._processor.piece_to_id(_tag(name))
+        if id == UNKNOWN:
+            raise UserError(f"these subwords have no tag {name!r}: they were trained without it")
+        return id
+
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """As `encode`, of many texts, on all cores."""
         return self._processor.encode([_escape(text) for text in texts], num_threads=os.cpu_count() or 1)
@@ -146,8 +153,8 @@ class SegmenterPair(NamedTuple):
     target: Segmenter
 
 
-def train_subwords(config: Unigram | BPE, pairs: Iterable[Pair]) -> SegmenterPair:
-    """Train the vocabularies that the config asks for.
+def train_subwords(config: Unigram | BPE, pairs: Iterable[Pair], tags: Sequence[str] = ()) -> SegmenterPair:
+    """Train the vocabularies that the config asks for; the source's knows the tags.
 
     Raises UserError when there is no text, or the text is too small, or has too many characters, for the size.
     """
@@ -156,9 +163,9 @@ def train_subwords(config: Unigram | BPE, pairs: Iterable[Pair]) -> SegmenterPai
         texts[0].add(pair.source)
         texts[1].add(pair.target)
     if config.vocabulary == "joint":
-        joint = _train(config, Text.of(*texts))
+        joint = _train(config, Text.of(*texts), tags)
         return SegmenterPair(joint, joint)
-    return SegmenterPair(*(_train(config, Text.of(text)) for text in texts))
+    return SegmenterPair(_train(config, Text.of(texts[0]), tags), _train(config, Text.of(texts[1])))
 
 
 def train_segmenter(config: Unigram | BPE, lines: Iterable[str]) -> Segmenter:
@@ -257,7 +264,7 @@ class Text:
         return max(least * 5 // 4, min(32_000, round(8 * self.running_words**0.5), self.distinct_words + least))
 
 
-def _train(config: Unigram | BPE, text: Text) -> Segmenter:
+def _train(config: Unigram | BPE, text: Text, tags: Sequence[str] = ()) -> Segmenter:
     if not any(0 < len(line.encode()) <= LONGEST_LINE for line in text.lines):
         raise UserError("there is no text to train subwords on: every line is empty or longer than 64 KiB")
     size = text.size if config.size == "auto" else config.size
@@ -280,6 +287,7 @@ def _train(config: Unigram | BPE, text: Text) -> Segmenter:
             bos_id=BEGIN,
             eos_id=END,
             unk_id=UNKNOWN,
+            control_symbols=[_tag(name) for name in tags],
             minloglevel=2,
         )
     except RuntimeError as error:
@@ -296,6 +304,10 @@ def _train(config: Unigram | BPE, text: Text) -> Segmenter:
             f"lower it, write size: auto, or add text"
         )
     return segmenter
+
+
+def _tag(name: str) -> str:
+    return f"<tag:{name}>"
 
 
 def _training_lines(lines: Iterable[str]) -> Iterator[str]:

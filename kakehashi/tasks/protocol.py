@@ -53,9 +53,12 @@ def sums(output: Output, targets: Tensor, smoothing: float = 0.0) -> Sums:
     real = targets != PAD
     loss, likelihood = cross_entropy(output.hidden[real], output.projection, output.bias, targets[real], smoothing)
     count = int(real.sum())
-    for further in output.losses.values():  # means over tokens, weighted by their parts
-        loss = loss + further * count
-    return Sums(loss, likelihood, count)
+    return Sums(loss + further(output, count), likelihood, count)
+
+
+def further(output: Output, tokens: int) -> Tensor | int:
+    """The model's own losses, which are means over tokens, weighted by their parts: summed over so many tokens."""
+    return sum(loss * tokens for loss in output.losses.values())
 
 
 def content_hash(paths: Sequence[Path]) -> str:

@@ -133,9 +133,10 @@ class Trainer:
 
     def _steps(self) -> Iterator[Indices]:
         """The examples of each step still to take, epoch after epoch."""
-        progress, last = self.progress, self.recipe.training.steps
+        progress, training = self.progress, self.recipe.training
+        last = training.steps
         while progress.step < last and not progress.early:
-            plan = self.sampler.plan(progress.epoch)
+            plan = training.batch.growth.grown(self.sampler.plan(progress.epoch), progress.epoch, training.seed)
             while progress.position < len(plan) and progress.step < last:
                 indices = plan[progress.position]
                 progress.position += 1

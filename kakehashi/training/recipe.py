@@ -11,6 +11,7 @@ from kakehashi.models import ModelConfig
 from kakehashi.tasks import TaskConfig
 from kakehashi.tasks.protocol import Metric
 from kakehashi.training.averaging import Averaging, ExponentialMovingAverage
+from kakehashi.training.growth import Growth, NoGrowth
 from kakehashi.training.optimizers import AdamW, Optimizer
 from kakehashi.training.schedules import InverseSqrt, Schedule
 
@@ -21,10 +22,12 @@ class BatchBudget(Config):
     """tokens: source + target (or the sequences) of one optimiser step, padding counted, over all processes.
 
     accumulate: in how many pieces a step is computed; more pieces need less memory and give the same gradient.
+    growth: how the first steps come to have fewer tokens.
     """
 
     tokens: PositiveInt = 8192
     accumulate: PositiveInt = 1
+    growth: Growth = NoGrowth()
 
 
 class Validation(Config):

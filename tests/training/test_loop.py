@@ -28,6 +28,9 @@ VARIANTS = [
     ("training.precision=bf16", "training.averaging={kind: ema, decay: 0.9}", "training.optimizer=adam"),
     ("training.precision=fp32", "training.averaging={kind: last, count: 2}", SAMPLED, "training.batch.accumulate=3"),
     ("training.precision=bf16", "training.averaging=ema", SAMPLED, "training.batch.accumulate=2"),
+    ("training.optimizer=muon", "training.schedule={kind: wsd, warmup: 2}", "training.precision=bf16"),
+    ("training.batch.growth={kind: linear, start: 0.5, epochs: 1}", "task.consistency={kind: simcut, share: 0.3}"),
+    ("task.consistency=r_drop", "training.batch.accumulate=2"),
 ]
 
 
