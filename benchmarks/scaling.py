@@ -49,7 +49,7 @@ TOKENS_A_GPU = 16_384
 PAPER_TOKENS = 50_000  # of a step, over all GPUs, in Vaswani et al. 2017, section 5.1
 SIZES = (8, 64, 512)
 BYTES = 4  # of a gradient: fp32
-HELD = 28  # bytes a parameter: bf16 weight, fp32 master, gradient, two moments, average and judged copy
+HELD = 2 * 2 + 6 * 4  # bytes a parameter: bf16 weight, gradient; fp32 master, gradient, moments, average, judged copy
 SMALL_EXCHANGES = 3  # of a step: tokens, loss, whether to stop
 NVLINK_REACHES = 8  # GPUs
 
@@ -152,7 +152,7 @@ def models() -> list[Model]:
         with torch.device("meta"):
             model = config.build(Vocabulary(subwords), Vocabulary(subwords))
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        found.append(Model(f"{preset}{', width 2048, 8 + 8 layers' if changes else ''}", parameters))
+        found.append(Model("width 2048, 8 + 8 layers" if changes else preset, parameters))
     return found
 
 
@@ -182,7 +182,6 @@ def reached(network: Network, gpus: int) -> bool:
 
 def page(found: dict[str, Any]) -> str:
     """docs/scaling.md."""
-    latencies = ", ".join(f"{network.name} {network.latency * 1e6:.0f}" for network in NETWORKS)
     return f"""# Scaling: what many processes cost
 
 Written by `python -m benchmarks.scaling`; with `--table` anew from what was measured. How to train in many processes is
@@ -192,14 +191,31 @@ in [guide.md](guide.md), how it works in `kakehashi/training/parallel.py`.
 
 By `python -m benchmarks.scaling`: {PROCESSES} processes of one thread, {found["machine"]},
 torch {found["torch"]}, gloo, {found["date"]}. A step has {TOKENS:,} tokens (source and target, {LENGTH} each a pair),
-which the processes share; bf16; medians of {STEPS} steps, of the slower process. *Compute* is forward, backward, clipping
-and the optimiser (whose work does not shrink with the share), in seconds of the processor. *Exchange* is copying the
-gradients together, adding them up and copying them back: in seconds of the processor and, last, by the clock, which
-depends on what else runs.
+which the processes share; bf16; medians of {STEPS} steps, of the slower process. *Compute* is forward, backward,
+clipping and the optimiser (whose work does not shrink with the share), in seconds of the processor. *Exchange* is
+copying the gradients together, adding them up and copying them back: in seconds of the processor and, last, by the
+clock, which depends on what else runs.
 
 {measured_table(found["rows"])}
 
-## Projected
+{projected()}
+
+## What follows
+
+- With NVLink the exchange is not worth hiding. Between machines it is, once a run takes many of them; until then a
+  larger `training.batch.tokens`, in pieces, does as much and needs no code.
+- Each GPU holds the whole model: {HELD} bytes a parameter (weight and gradient in bf16; in fp32 the master, its
+  gradient, two moments, an average and the copy that is judged). Of 80 GB, {80e9 / HELD / 1e9:.1f} billion parameters
+  leave nothing for activations.
+- Larger models need FSDP2, which is left out. It takes `fully_shard` on every layer of a stack; a norm that is added up
+  over the shards (`MasterWeights` otherwise works tensor by tensor, and would on shards); and checkpoints and judged
+  weights that are gathered, tensor by tensor, so that they load in either setting.
+"""
+
+
+def projected() -> str:
+    latencies = ", ".join(f"{network.name} {network.latency * 1e6:.0f}" for network in NETWORKS)
+    return f"""## Projected
 
 Formulas; nothing of this has been run. N parameters, n GPUs, T tokens of a step on each GPU:
 
@@ -210,8 +226,8 @@ Formulas; nothing of this has been run. N parameters, n GPUs, T tokens of a step
 Peak is {PEAK / 1e12:.0f} TFLOP/s (H100 or H200, bf16, dense); a utilisation of {UTILISATION:.0%} is assumed, for
 small models too. Bandwidth is what each GPU has to itself; latencies are assumed (microseconds a hop:
 {latencies}). NVLink joins {NVLINK_REACHES} GPUs. Exchanges: one for each
-{BUCKET * BYTES >> 20} MiB of gradients, and {SMALL_EXCHANGES} of a few bytes. 6 N counts every parameter for every token, of
-source and target, and no attention.
+{BUCKET * BYTES >> 20} MiB of gradients, and {SMALL_EXCHANGES} of a few bytes. 6 N counts every parameter for every
+token, of source and target, and no attention.
 
 Milliseconds of a step with T = {TOKENS_A_GPU:,}, on {SIZES[0]} GPUs:
 
@@ -230,19 +246,7 @@ on {SIZES[-1]} GPUs, without hiding anything, each GPU needs so many tokens a st
 
 A batch that stays what it is, as the paper's {PAPER_TOKENS:,} tokens, leaves each of n GPUs T = {PAPER_TOKENS:,} / n:
 
-{efficiency_table(PAPER_TOKENS, shared=True)}
-
-## What follows
-
-- With NVLink the exchange is not worth hiding. Between machines it is, once a run takes many of them; until then a
-  larger `training.batch.tokens`, in pieces, does as much and needs no code.
-- Each GPU holds the whole model: {HELD} bytes a parameter (a bf16 weight; in fp32 its master, their gradient, two
-  moments, an average and the copy that is judged). Of 80 GB, {80e9 / HELD / 1e9:.1f} billion parameters leave nothing
-  for activations.
-- Larger models need FSDP2, which is left out. It takes `fully_shard` on every layer of a stack; a norm that is added up
-  over the shards (`MasterWeights` otherwise works tensor by tensor, and would on shards); and checkpoints and judged
-  weights that are gathered, tensor by tensor, so that they load in either setting.
-"""
+{efficiency_table(PAPER_TOKENS, shared=True)}"""
 
 
 def measured_table(rows: dict[str, dict[str, float]]) -> str:

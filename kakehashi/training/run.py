@@ -82,7 +82,8 @@ def train(
         if not group.main:
             return Outcome(directory, {})
         learning_curve(directory)
-        return Outcome(directory, finish(recipe, task, directory, progress, trainer.parameters(), console))
+        scores = finish(recipe, task, directory, progress, trainer.parameters(), console, group.size)
+        return Outcome(directory, scores)
 
 
 def _check_possible(recipe: Recipe) -> None:

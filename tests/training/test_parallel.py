@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kakehashi.config import dump
+from kakehashi.data.batching import Indices
 from kakehashi.errors import UserError
 from kakehashi.tasks.protocol import Sums
 from kakehashi.training import loop, parallel
@@ -75,14 +76,14 @@ def losses(run: Path) -> list[float]:
     return [line[name] for line in lines for name in ("loss", "gradient_norm") if name in line]
 
 
-def gradients_of(trainer: Trainer, indices: np.ndarray) -> dict[str, Tensor]:
+def gradients_of(trainer: Trainer, indices: Indices) -> dict[str, Tensor]:
     """Those of one step, as they are clipped."""
     found: dict[str, Tensor] = {}
     clip = trainer.masters.clip
 
-    def watched(norm: float) -> float:
+    def watched(max_norm: float) -> float:
         found.update({n: m.grad.clone() for n, m in trainer.masters._masters.items() if m.grad is not None})
-        return clip(norm)
+        return clip(max_norm)
 
     trainer.masters.clip = watched
     trainer._take_step(indices)
@@ -171,10 +172,10 @@ def stop_at(trainer: Trainer, step: int, asked: bool) -> None:
     """Runs until the user interrupts at `step`: this process, or another."""
     batch = trainer.task.batch
 
-    def watched(*arguments: Any) -> Any:
+    def watched(indices: Indices, epoch: int, seed: int) -> Any:
         if asked and trainer.progress.step == step:
             trainer.stop()
-        return batch(*arguments)
+        return batch(indices, epoch, seed)
 
     trainer.task.batch = watched
     with pytest.raises(Interrupted):
@@ -296,7 +297,8 @@ def test_the_command_survives_that_one_process_is_killed(workshop: Workshop, tmp
     assert [line["step"] for line in log_of(run, "train")] == list(range(1, 13))
     workshop.trainer(workshop.recipe("model.dropout=0"), tmp_path / "one").run()
     assert losses(run) == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
-    assert json.loads((run / "model" / "card.json").read_text("utf-8"))["training"]["steps"] == 12
+    card = json.loads((run / "model" / "card.json").read_text("utf-8"))
+    assert card["training"]["steps"] == 12 and card["training"]["device"].startswith("2 processes, each ")
 
 
 @pytest.mark.slow
