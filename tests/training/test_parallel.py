@@ -215,6 +215,18 @@ def test_a_gradient_that_is_not_finite_in_one_process_is_skipped_by_all(prepared
     assert log_of(tmp_path / "run", "train")[-1]["skipped"] == 1
 
 
+def test_an_early_stop_is_one_for_all(prepared: Workshop, tmp_path: Path) -> None:
+    recipe = prepared.recipe("training.steps=9", "training.validation={every: 1, metric: loss, patience: 2}")
+
+    def work(group: Group) -> None:
+        trainer = prepared.trainer(recipe, tmp_path / "run", group=group)
+        trainer.task.evaluate = lambda model, device: {"loss": 1.0}
+        progress = trainer.run()
+        assert (progress.step, progress.early) == (3, True)
+
+    assert together(work) == [0, 0]
+
+
 def test_processes_draw_different_dropout_by_step_alone(tmp_path: Path) -> None:
     def draws(rank: int, step: int) -> list[float]:
         torch.manual_seed(7)
