@@ -1,10 +1,12 @@
-"""The table of variants: its rows are those of the unions, and its lines what was measured."""
+"""The table of variants: its rows are those of the unions, and its lines what was measured. The page on scaling."""
 
+import json
 import re
 from typing import get_args
 
 import pytest
 
+from benchmarks import scaling
 from benchmarks.variant_rows import Row, rows
 from benchmarks.variants import key_of, settings_of, variants_table
 from kakehashi.config.places import alternatives, kinds
@@ -62,3 +64,16 @@ def test_the_table_says_what_was_measured_and_why_not(found: list[Row]) -> None:
     assert key_of(row, "learning", settings_of("learning", 3, 50)) != key_of(
         row, "learning", settings_of("learning", 4, 50)
     )
+
+
+def test_the_page_on_scaling_is_what_was_measured_and_projected() -> None:
+    found = json.loads(scaling.RESULTS.read_text(encoding="utf-8"))
+    assert scaling.TABLE.read_text(encoding="utf-8") == scaling.page(found)
+
+
+def test_a_ring_sends_nearly_twice_the_gradients_and_hiding_it_helps() -> None:
+    network = scaling.Network("test", bandwidth=1e9, latency=0)
+    assert scaling.exchange_seconds(1000, 2, network) == pytest.approx(4000 / 1e9)
+    assert scaling.exchange_seconds(1000, 512, network) == pytest.approx(2 * 4000 / 1e9, rel=0.01)
+    plain, hidden = (scaling.efficiency(10**8, 16_384, 8, network, share) for share in (0, 2 / 3))
+    assert 0 < plain < hidden <= 1

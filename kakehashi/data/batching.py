@@ -1,8 +1,6 @@
 """Batches within a token budget: which pairs meet in a step, and how they become padded tensors.
 
 Notable:
-- a step is planned for all processes at once and then dealt out row by row, so that training on many processes sees,
-  step for step, the pairs that one process would see;
 - pairs are cut into bands of like source length, and within a band ordered by target length, up in one band and down
   in the next: neighbours are alike on both sides, and padding stays small;
 - the order within equal lengths, the width of the bands and the order of the steps are drawn anew in each epoch from
@@ -78,13 +76,11 @@ def _padded(rows: Sequence[NDArray[np.int32]], before: list[int], after: list[in
 class BatchSampler:
     """Plans each epoch's steps, from lengths alone, deterministically from (seed, epoch).
 
-    A step's cost is rows * (longest source + longest target), special ids counted, and never exceeds `tokens`, which
-    is the budget of all processes together: rank r of `world` gets every world-th row of each step, from row r.
+    A step's cost is rows * (longest source + longest target), special ids counted, and never exceeds `tokens`.
 
     weights: how often each example is seen in an epoch, on average: 2.5 means twice, and a third time in every second
         epoch (by lot).
-    Raises UserError when there is no example, and when the longest pair does not fit into the budget; on several
-    processes two rows of it for each must fit, for then every process gets at least one row of every step.
+    Raises UserError when there is no example, and when the longest pair does not fit into the budget.
     """
 
     def __init__(
@@ -94,34 +90,29 @@ class BatchSampler:
         tokens: int,
         seed: int,
         weights: NDArray[np.float64] | None = None,
-        rank: int = 0,
-        world: int = 1,
     ) -> None:
         self.source = source_lengths.astype(np.int64) + 1  # + END
         self.target = target_lengths.astype(np.int64) + 1  # + BEGIN or END
-        self.tokens, self.seed, self.weights, self.rank, self.world = tokens, seed, weights, rank, world
+        self.tokens, self.seed, self.weights = tokens, seed, weights
         if len(self.source) == 0:
             raise UserError("no pair is left to train on: see the counts of dropped pairs")
         cost = self.source + self.target
-        longest, rows = int(cost.argmax()), 1 if world == 1 else 2 * world
-        if cost[longest] * rows > tokens:
-            several = f" on {world} processes (two such pairs for each)" if world > 1 else ""
+        longest = int(cost.argmax())
+        if cost[longest] > tokens:
             raise UserError(
                 f"training.batch.tokens = {tokens} is too small: the longest pair has {self.source[longest]} source "
-                f"and {self.target[longest]} target tokens and needs {cost[longest] * rows}{several}; raise "
+                f"and {self.target[longest]} target tokens and needs {cost[longest]}; raise "
                 f"training.batch.tokens, or lower max_tokens, so that long pairs are dropped"
             )
 
     def plan(self, epoch: int) -> list[Indices]:
-        """This rank's examples for every step of the epoch; all ranks have the same number of steps."""
+        """The examples of every step of the epoch."""
         random = np.random.default_rng([self.seed, epoch])
         chosen = self._chosen(random)
         order = chosen[self._order(random, self.source[chosen], self.target[chosen])]
         ends = self._ends(self.source[order], self.target[order])
         steps = np.split(order, ends[:-1])
-        if len(steps[-1]) < self.world:
-            raise UserError(f"{len(order)} pairs are too few for {self.world} processes: use fewer processes")
-        return [steps[i][self.rank :: self.world] for i in random.permutation(len(steps))]
+        return [steps[i] for i in random.permutation(len(steps))]
 
     def _chosen(self, random: np.random.Generator) -> Indices:
         """Each example as often as its weight says; a fraction is decided by lot."""

@@ -17,6 +17,7 @@ from torch import Tensor, _foreach_add_, _foreach_copy_, _foreach_mul_, nn  # py
 
 from kakehashi.config import Config, Family
 from kakehashi.errors import UserError
+from kakehashi.training.parallel import Group
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 HALF_PRECISION = (torch.bfloat16, torch.float16)
@@ -107,9 +108,9 @@ def hidden_matrices(model: nn.Module) -> set[str]:
 class MasterWeights:
     """The fp32 weights that the optimiser steps, and the working model that follows them.
 
-    One step of training: backward (once or more), `gather_gradients`, `clip`, `step`, `zero_grad`. Gradients that
-    are gathered after each of several backward passes add up in fp32. Tied parameters appear once, under their
-    first name. A skipped step is one where `zero_grad` follows `clip` directly.
+    One step of training: backward and `gather_gradients` (once or more), `sum_gradients`, `clip`, `step`, `zero_grad`.
+    Gradients that are gathered after each of several backward passes add up in fp32. Tied parameters appear once, under
+    their first name. A skipped step is one where `zero_grad` follows `clip` directly.
     """
 
     def __init__(self, model: nn.Module, optimizer: Adam | AdamW | Muon) -> None:
@@ -144,6 +145,10 @@ class MasterWeights:
             _foreach_copy_(*first)
         if further[0]:
             _foreach_add_(*further)
+
+    def sum_gradients(self, group: Group) -> None:
+        """Adds up the gathered gradients of all processes, in all of them."""
+        group.sum_gradients(self._masters.values())
 
     @torch.no_grad()
     def clip(self, max_norm: float) -> float:
