@@ -27,7 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kakehashi.data.corpus import Corpus, Pair, read_pairs
-from kakehashi.data.subwords import BPE, Segmenter, SegmenterPair, Unigram
+from kakehashi.data.subwords import BPE, AnySegmenter, SegmenterPair, Unigram
 from kakehashi.errors import UserError
 
 FORMAT = 1  # raise it when the file's layout, or what is dropped, changes
@@ -94,7 +94,7 @@ class Shards:
             self._drawn("target_text", self._target, self._segmenters.target, index, int(seeds[1])),
         )
 
-    def _drawn(self, name: str, best: "_Column", segmenter: Segmenter, index: int, seed: int) -> Ids:
+    def _drawn(self, name: str, best: "_Column", segmenter: AnySegmenter, index: int, seed: int) -> Ids:
         chunk, row = best.place(index)
         ids = segmenter.sample(self._chunks[chunk].column(name)[row].as_py(), seed, self._alpha)
         return np.array(ids, dtype=np.int32) if len(ids) <= self._max_tokens else best[index]
@@ -149,7 +149,7 @@ def build_shards(
 def _key(corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int) -> str:
     """Weights are not part of it: they are read from the recipe each time."""
     parts = [str(FORMAT), str(max_tokens), str(config.sampling > 0)]
-    parts += [hashlib.sha256(segmenter.model).hexdigest() for segmenter in segmenters]
+    parts += [segmenter.fingerprint for segmenter in segmenters]
     for corpus in corpora:
         parts += [str(corpus.columns), *(f"{''.join(path.suffixes)} {_digest(path)}" for path in corpus.paths)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
