@@ -11,7 +11,7 @@ from kakehashi.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kakehashi.interop.parity import Limits, Parity, TestSet
+    from kakehashi.interop.parity import EvaluationSet, Limits, Parity
 
 Source = Annotated[Path | None, typer.Option(help="A test set: BLEU and chrF of both are compared.")]
 Reference = Annotated[Path | None, typer.Option(help="Its right translations.")]
@@ -66,9 +66,9 @@ def export(
     _report(lambda: export_model(FORMATS[format], model, destination, test, _limits(tolerance)))
 
 
-def _test_set(source: Path | None, reference: Path | None, language: str | None) -> "TestSet | None":
+def _test_set(source: Path | None, reference: Path | None, language: str | None) -> "EvaluationSet | None":
     from kakehashi.data.corpus import read_lines
-    from kakehashi.interop.parity import TestSet
+    from kakehashi.interop.parity import EvaluationSet
 
     if source is None or reference is None:
         if source or reference:
@@ -79,7 +79,7 @@ def _test_set(source: Path | None, reference: Path | None, language: str | None)
     sources, references = list(read_lines(source)), list(read_lines(reference))
     if len(sources) != len(references):
         raise UserError(f"{source} has {len(sources):,} lines and {reference} has {len(references):,}")
-    return TestSet(sources, references, language)
+    return EvaluationSet(sources, references, language)
 
 
 def _limits(tolerance: float | None) -> "Limits":

@@ -27,7 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kakehashi.data.corpus import Corpus, Pair, read_pairs
-from kakehashi.data.subwords import BPE, AnySegmenter, SegmenterPair, Unigram
+from kakehashi.data.subwords import BPE, AnySegmenter, Given, SegmenterPair, Unigram
 from kakehashi.errors import UserError
 
 FORMAT = 1  # raise it when the file's layout, or what is dropped, changes
@@ -60,7 +60,12 @@ class Shards:
     """
 
     def __init__(
-        self, path: Path, corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int
+        self,
+        path: Path,
+        corpora: Sequence[Corpus],
+        config: Unigram | BPE | Given,
+        segmenters: SegmenterPair,
+        max_tokens: int,
     ) -> None:
         self.path, self._alpha, self._segmenters, self._max_tokens = path, config.sampling, segmenters, max_tokens
         try:
@@ -127,7 +132,7 @@ class _Column:
 
 
 def build_shards(
-    corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int, cache: Path
+    corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int, cache: Path
 ) -> Shards:
     """The tokenized corpora, from the cache if they are there.
 
@@ -146,7 +151,7 @@ def build_shards(
     return shards
 
 
-def _key(corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int) -> str:
+def _key(corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int) -> str:
     """Weights are not part of it: they are read from the recipe each time."""
     parts = [str(FORMAT), str(max_tokens), str(config.sampling > 0)]
     parts += [segmenter.fingerprint for segmenter in segmenters]
@@ -164,7 +169,7 @@ def _digest(path: Path) -> str:
 
 
 def _build(
-    path: Path, corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int
+    path: Path, corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int
 ) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -182,7 +187,7 @@ def _build(
 
 
 def _write(
-    file: Any, corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int
+    file: Any, corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int
 ) -> None:
     """Record batches of pairs, then an empty one whose metadata is the report."""
     columns = [pa.field("source", pa.list_(pa.int32())), pa.field("target", pa.list_(pa.int32()))]

@@ -79,7 +79,18 @@ class BPE(_SubwordsConfig):
     sampling: float = Field(default=0.0, ge=0, le=1)
 
 
-Subwords = Annotated[Unigram | BPE, Family()]
+class Given(Config):
+    """Trained elsewhere: they come with a model that was made by others, and cannot be trained here.
+
+    vocabulary: as above; sampling: as `unigram` has it, for fine-tuning.
+    """
+
+    kind: Literal["given"] = "given"
+    vocabulary: Literal["joint", "separate"] = "joint"
+    sampling: float = Field(default=0.0, ge=0)
+
+
+Subwords = Annotated[Unigram | BPE | Given, Family()]
 
 
 class Segmenter:
@@ -151,11 +162,16 @@ class SegmenterPair(NamedTuple):
     target: AnySegmenter
 
 
-def train_subwords(config: Unigram | BPE, pairs: Iterable[Pair]) -> SegmenterPair:
+def train_subwords(config: Unigram | BPE | Given, pairs: Iterable[Pair]) -> SegmenterPair:
     """Train the vocabularies that the config asks for.
 
-    Raises UserError when there is no text, or the text is too small, or has too many characters, for the size.
+    Raises UserError when there is no text, or the text is too small, or has too many characters, for the size; and for
+    subwords that are given.
     """
+    if isinstance(config, Given):
+        raise UserError(
+            "task.subwords.kind=given: such subwords come with a model; choose unigram or bpe to train some"
+        )
     texts = _Sample(), _Sample()
     for pair in pairs:
         texts[0].add(pair.source)

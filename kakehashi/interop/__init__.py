@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from kakehashi.errors import UserError
+from kakehashi.interop.huggingface import HuggingFace
 from kakehashi.interop.protocol import Format
 
-_ALL: tuple[Format, ...] = ()
+_ALL: tuple[Format, ...] = (HuggingFace(),)
 FORMATS: dict[str, Format] = {format.name: format for format in _ALL}
 
 

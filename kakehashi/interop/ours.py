@@ -1,5 +1,6 @@
 """Kakehashi as one side of a comparison. Shapes: B sentences, L tokens, V vocabulary."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,10 @@ class Ours:
 
     translator: Translator
     name: str = "kakehashi"
+
+    @property
+    def longest(self) -> int:
+        return self.translator.model.max_length or sys.maxsize
 
     def segment(self, text: str) -> Pieces:
         segmenter = self.translator.segmenters.source

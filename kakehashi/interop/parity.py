@@ -42,7 +42,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class TestSet:
+class EvaluationSet:
     """Texts, their reference translations, and the language of these."""
 
     sources: Sequence[str]
@@ -103,10 +103,21 @@ class Parity:
 
 
 def compare(
-    first: System, second: System, sizes: dict[str, int], test: TestSet | None = None, limits: Limits | None = None
+    first: System,
+    second: System,
+    sizes: dict[str, int],
+    test: EvaluationSet | None = None,
+    limits: Limits | None = None,
 ) -> Parity:
     """Compares the second system with the first, whose pieces and greedy outputs both are given."""
-    texts = [*SAMPLE, *(test.sources[:100] if test else ())]
+
+    def fits(text: str) -> bool:
+        return len(first.segment(text)) < min(first.longest, second.longest)  # one is the end's
+
+    if test is not None:
+        kept = [pair for pair in zip(test.sources, test.references, strict=True) if fits(pair[0])]
+        test = EvaluationSet([source for source, _ in kept], [target for _, target in kept], test.language)
+    texts = [*filter(fits, SAMPLE), *(test.sources[:100] if test else ())]
     sources = [first.segment(text) for text in texts]
     forced = first.translate(sources, beam=1)
     pairs = zip(first.score(sources, forced), second.score(sources, forced), strict=True)
@@ -130,7 +141,7 @@ def _shared(first: Sequence[Pieces], second: Sequence[Pieces]) -> float:
     return sum(a == b for a, b in zip(first, second, strict=True)) / len(first)
 
 
-def _scores(first: System, second: System, test: TestSet) -> dict[str, tuple[float, float]]:
+def _scores(first: System, second: System, test: EvaluationSet) -> dict[str, tuple[float, float]]:
     """BLEU and chrF of both, each cutting and joining the text itself."""
 
     def scored(system: System) -> list[tuple[str, float]]:

@@ -43,6 +43,11 @@ class System(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest source that it takes, the end included."""
+        ...
+
     def segment(self, text: str) -> Pieces:
         """A source text as pieces."""
         ...

@@ -8,7 +8,7 @@ from pathlib import Path
 from kakehashi.directory import replaced
 from kakehashi.errors import UserError
 from kakehashi.interop.ours import Ours
-from kakehashi.interop.parity import FILE, Limits, Parity, TestSet, compare
+from kakehashi.interop.parity import FILE, EvaluationSet, Limits, Parity, compare
 from kakehashi.interop.protocol import Format, Languages, System
 from kakehashi.translator import Translator
 
@@ -22,7 +22,7 @@ def import_model(
     directory: Path,
     model: Path,
     languages: Languages,
-    test: TestSet | None = None,
+    test: EvaluationSet | None = None,
     limits: Limits | None = None,
 ) -> Parity:
     """Makes a model directory of a foreign one, with its parity report in it.
@@ -42,7 +42,7 @@ def import_model(
 
 
 def export_model(
-    format: Format, model: Path, destination: Path, test: TestSet | None = None, limits: Limits | None = None
+    format: Format, model: Path, destination: Path, test: EvaluationSet | None = None, limits: Limits | None = None
 ) -> Parity:
     """Writes a model in a foreign format, with the parity report in the folder, or beside the file as NAME.parity.json.
 
