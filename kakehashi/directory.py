@@ -64,7 +64,7 @@ def load_model(model: nn.Module, directory: Path, precision: Precision, device: 
     `device`: torch's name of one; "auto" takes a GPU where there is one. Raises UserError when the file is damaged or
     does not fit.
     """
-    _load_weights(model, directory / WEIGHTS)
+    load_weights(model, directory)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     model.to(device=place, dtype=torch.bfloat16 if precision == "bf16" else torch.float32).eval()
     return place
@@ -156,7 +156,9 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict(named.values())
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, directory: Path) -> None:
+    """Raises UserError that lists what does not fit, when the file is damaged, or the model is another."""
+    path = directory / WEIGHTS
     try:
         stored = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -171,5 +173,5 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     wrong += [f"{name} is missing" for name in sorted(expected.keys() - both)]
     wrong += [f"{name} is unexpected" for name in sorted(stored.keys() - both)]
     if wrong:
-        raise UserError(f"{path} does not fit config.yaml and the vocabulary beside it:\n  " + "\n  ".join(wrong))
+        raise UserError(f"{path} does not fit the configuration and the vocabulary:\n  " + "\n  ".join(wrong))
     model.load_state_dict(stored, strict=False)  # not strict: the other names of tied tensors are not in the file

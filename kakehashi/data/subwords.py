@@ -28,6 +28,7 @@ from kakehashi.data.listed import VOCABULARY, ListedSegmenter, Special, draw, pr
 from kakehashi.errors import UserError
 
 PAD, BEGIN, END, UNKNOWN = 0, 1, 2, 3  # UNKNOWN has an id because SentencePiece demands one; it is never produced
+SPECIAL = Special(PAD, BEGIN, END, UNKNOWN)
 
 JOINT_FILE, SOURCE_FILE, TARGET_FILE = "subwords.model", "source.model", "target.model"
 
@@ -105,7 +106,7 @@ class Segmenter:
         if (p.pad_id(), p.bos_id(), p.eos_id(), p.unk_id()) != (PAD, BEGIN, END, UNKNOWN):
             raise UserError("a SentencePiece model needs the ids 0 for pad, 1 for begin, 2 for end, 3 for unknown")
         self.size: int = p.vocab_size()
-        self.special = Special(PAD, BEGIN, END, UNKNOWN)
+        self.special = SPECIAL
 
     @classmethod
     def load(cls, path: Path) -> "Segmenter":

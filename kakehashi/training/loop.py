@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from kakehashi.data.batching import Indices
+from kakehashi.directory import load_weights
 from kakehashi.errors import UserError
 from kakehashi.tasks.protocol import Batch, Task, better
 from kakehashi.training import checkpoint
@@ -62,14 +63,19 @@ class Interrupted(Exception):
 
 
 class Trainer:
-    """Trains one model. `run` returns at the last step, at an early stop, or raises Interrupted after `stop()`."""
+    """Trains one model. `run` returns at the last step, at an early stop, or raises Interrupted after `stop()`.
 
-    def __init__(self, recipe: Recipe, task: Task[Any, Any], directory: Path, report: Report) -> None:
+    `initial`: the model directory whose weights it starts from; None: from random ones.
+    """
+
+    def __init__(
+        self, recipe: Recipe, task: Task[Any, Any], directory: Path, report: Report, initial: Path | None = None
+    ) -> None:
         training = recipe.training
         self.recipe, self.task, self.directory, self.report = recipe, task, directory, report
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(training.seed)
-        self.model = self._model(torch.bfloat16 if training.precision == "bf16" else torch.float32).train()
+        self.model = self._model(torch.bfloat16 if training.precision == "bf16" else torch.float32, initial).train()
         self.judged = self._model(torch.float32).eval()
         self.masters = MasterWeights(self.model, training.optimizer)
         self.averager = training.averaging.build(self.masters.weights())
@@ -126,8 +132,10 @@ class Trainer:
                 break
         return progress
 
-    def _model(self, dtype: torch.dtype) -> nn.Module:
+    def _model(self, dtype: torch.dtype, initial: Path | None = None) -> nn.Module:
         model = self.recipe.model.build(self.task.source_vocabulary, self.task.target_vocabulary)
+        if initial is not None:
+            load_weights(model, initial)
         return model.to(device=self.device, dtype=dtype)
 
     def _steps(self) -> Iterator[Indices]:
