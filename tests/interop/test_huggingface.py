@@ -192,6 +192,8 @@ def test_what_is_missing_or_damaged_is_one_message_and_nothing_is_written(marian
     refused("attention heads")
     changed(d_model=None)
     refused("d_model")
+    changed(d_model=30)
+    refused("multiple of heads")
     changed(encoder_ffn_dim=50)
     refused("fc1.weight has shape")
     save_file({**load_file(stored), "model.encoder.layernorm_embedding.weight": torch.ones(32)}, stored)

@@ -4,6 +4,8 @@ Pegasus and not M2M100 for pre-norm: its sinusoids are Marian's, those of the pa
 halves; M2M100's have other frequencies and begin at another place, so that no model of ours is one.
 Files: `config.json`, `generation_config.json`, `model.safetensors` (or an old `pytorch_model.bin`), `source.spm`,
 `target.spm`, `vocab.json` (and `target_vocab.json`), `tokenizer_config.json`. The library is needed by `open` alone.
+To CTranslate2 there is no way through these files: its converter takes every Marian model to begin with a zero vector,
+and would change the translations of ours silently.
 """
 
 import json
@@ -41,7 +43,10 @@ class HuggingFace:
         joint = segmenters.source.size == segmenters.target.size and config.tie == "all"
         given = Given(vocabulary="joint" if joint or segmenters.source is segmenters.target else "separate")
         model = config.model(biased=weights.biased(tensors))
-        network = model.build(*(Vocabulary(each.size, *each.special) for each in segmenters))
+        try:
+            network = model.build(*(Vocabulary(each.size, *each.special) for each in segmenters))
+        except ValueError as error:
+            raise UserError(f"{path / settings.FILE}: {error}") from error
         weights.fill(network, tensors, config.tie, path)
         directory = ModelDirectory(
             source=source, target=target, model=model, subwords=given, decoding=settings.decoding(_generation(path))

@@ -28,14 +28,12 @@ def read(path: Path, config: Settings, tokenizer: Mapping[str, Any]) -> Segmente
         return pieces.index(piece)
 
     models = [_bytes(path / name) for name in MODELS]
-    begin = find(source_pieces, pad)  # nobody begins a source
     same = models[0] == models[1] and source_pieces == target_pieces
-    if same:
-        begin = config.decoder_start_token_id
-    source_special = Special(find(source_pieces, pad), begin, find(source_pieces, end), find(source_pieces, unknown))
     target_special = Special(
         config.pad_token_id, config.decoder_start_token_id, config.eos_token_id, find(target_pieces, unknown)
     )
+    begin = target_special.begin if same else find(source_pieces, pad)  # nobody begins a source
+    source_special = Special(find(source_pieces, pad), begin, find(source_pieces, end), find(source_pieces, unknown))
     try:
         source = segmenter(models[0], source_pieces, source_special)
         if same and source_special == target_special:
