@@ -96,7 +96,7 @@ class Translator:
         directory = Path(directory)
         config = read_config(directory, ModelDirectory, "translation")
         segmenters = load_pair(directory)
-        model = config.model.build(Vocabulary(segmenters.source.size), Vocabulary(segmenters.target.size))
+        model = config.model.build(*(Vocabulary(each.size, *each.special) for each in segmenters))
         place = load_model(model, directory, precision, device)
         return cls(config, cast(Translating, model), segmenters, read_card(directory), device=place)
 

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kakehashi.data.subwords import BEGIN, END, PAD
+from kakehashi.data.listed import Special
+from kakehashi.data.subwords import PAD, SPECIAL
 from kakehashi.errors import UserError
 
 # Bands per square root of the number of steps, drawn between these: the flat bottom of the padding measured on
@@ -29,16 +30,17 @@ Indices = NDArray[np.int64]
 class Batch:
     """Padded pairs; B rows, S and T the longest source and target, special ids included."""
 
-    source: Tensor  # [B, S] int64: x + END
+    source: Tensor  # [B, S] int64: x + end
     source_mask: Tensor  # [B, S] bool: True = a token
-    target_input: Tensor  # [B, T] int64: BEGIN + y
-    target_output: Tensor  # [B, T] int64: y + END, PAD elsewhere
+    target_input: Tensor  # [B, T] int64: begin + y
+    target_output: Tensor  # [B, T] int64: y + end, `pad` elsewhere
     indices: Tensor  # [B] int64: the examples' numbers
+    pad: int = PAD  # of the target
 
     @property
     def target_tokens(self) -> int:
         """Target tokens to predict, the ends included, padding not."""
-        return int((self.target_output != PAD).sum())
+        return int((self.target_output != self.pad).sum())
 
     def to(self, device: torch.device | str) -> "Batch":
         return Batch(
@@ -47,26 +49,34 @@ class Batch:
             target_input=self.target_input.to(device, non_blocking=True),
             target_output=self.target_output.to(device, non_blocking=True),
             indices=self.indices.to(device, non_blocking=True),
+            pad=self.pad,
         )
 
 
-def collate(pairs: Sequence[tuple[NDArray[np.int32], NDArray[np.int32]]], indices: Indices) -> Batch:
-    """Pad pairs of ids (without special ids) to one batch; `indices` are their numbers in the corpus."""
+def collate(
+    pairs: Sequence[tuple[NDArray[np.int32], NDArray[np.int32]]],
+    indices: Indices,
+    source: Special = SPECIAL,
+    target: Special = SPECIAL,
+) -> Batch:
+    """Pad pairs of ids (without special ids) to one batch; `indices` are their numbers in the corpus; `source` and
+    `target`: the special ids of both sides."""
     sources, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    source = _padded(sources, before=[], after=[END])
-    target_output = _padded(targets, before=[], after=[END])
+    lengths = torch.tensor([len(each) + 1 for each in sources])
+    padded = _padded(sources, before=[], after=[source.end], pad=source.pad)
     return Batch(
-        source=source,
-        source_mask=source != PAD,
-        target_input=_padded(targets, before=[BEGIN], after=[]),
-        target_output=target_output,
+        source=padded,
+        source_mask=torch.arange(padded.shape[1]) < lengths[:, None],
+        target_input=_padded(targets, before=[target.begin], after=[], pad=target.pad),
+        target_output=_padded(targets, before=[], after=[target.end], pad=target.pad),
         indices=torch.from_numpy(np.asarray(indices, dtype=np.int64)),
+        pad=target.pad,
     )
 
 
-def _padded(rows: Sequence[NDArray[np.int32]], before: list[int], after: list[int]) -> Tensor:
+def _padded(rows: Sequence[NDArray[np.int32]], before: list[int], after: list[int], pad: int) -> Tensor:
     width = max(len(row) for row in rows) + len(before) + len(after)
-    filled = np.full((len(rows), width), PAD, dtype=np.int64)
+    filled = np.full((len(rows), width), pad, dtype=np.int64)
     for i, row in enumerate(rows):
         whole = np.concatenate((before, row, after))
         filled[i, : len(whole)] = whole

@@ -27,7 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kakehashi.data.corpus import Corpus, Pair, read_pairs
-from kakehashi.data.subwords import BPE, Segmenter, SegmenterPair, Unigram
+from kakehashi.data.subwords import BPE, AnySegmenter, Given, SegmenterPair, Unigram
 from kakehashi.errors import UserError
 
 FORMAT = 1  # raise it when the file's layout, or what is dropped, changes
@@ -60,7 +60,12 @@ class Shards:
     """
 
     def __init__(
-        self, path: Path, corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int
+        self,
+        path: Path,
+        corpora: Sequence[Corpus],
+        config: Unigram | BPE | Given,
+        segmenters: SegmenterPair,
+        max_tokens: int,
     ) -> None:
         self.path, self._alpha, self._segmenters, self._max_tokens = path, config.sampling, segmenters, max_tokens
         try:
@@ -96,7 +101,7 @@ class Shards:
             self._drawn("target_text", self._target, self._segmenters.target, index, int(seeds[1]), tag[:0]),
         )
 
-    def _drawn(self, name: str, best: "_Column", segmenter: Segmenter, index: int, seed: int, tag: Ids) -> Ids:
+    def _drawn(self, name: str, best: "_Column", segmenter: AnySegmenter, index: int, seed: int, tag: Ids) -> Ids:
         chunk, row = best.place(index)
         text = self._chunks[chunk].column(name)[row].as_py()
         ids = np.array([*tag, *segmenter.sample(text, seed, self._alpha)], dtype=np.int32)
@@ -130,7 +135,7 @@ class _Column:
 
 
 def build_shards(
-    corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int, cache: Path
+    corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int, cache: Path
 ) -> Shards:
     """The tokenized corpora, from the cache if they are there.
 
@@ -149,10 +154,10 @@ def build_shards(
     return shards
 
 
-def _key(corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int) -> str:
+def _key(corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int) -> str:
     """Weights are not part of it: they are read from the recipe each time."""
     parts = [str(FORMAT), str(max_tokens), str(config.sampling > 0)]
-    parts += [hashlib.sha256(segmenter.model).hexdigest() for segmenter in segmenters]
+    parts += [segmenter.fingerprint for segmenter in segmenters]
     for corpus in corpora:
         parts += [str(corpus.columns), *([corpus.tag] if corpus.tag else [])]
         parts += (f"{''.join(path.suffixes)} {_digest(path)}" for path in corpus.paths)
@@ -168,7 +173,7 @@ def _digest(path: Path) -> str:
 
 
 def _build(
-    path: Path, corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int
+    path: Path, corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int
 ) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -186,7 +191,7 @@ def _build(
 
 
 def _write(
-    file: Any, corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int
+    file: Any, corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int
 ) -> None:
     """Record batches of pairs, then an empty one whose metadata is the report."""
     columns = [pa.field("source", pa.list_(pa.int32())), pa.field("target", pa.list_(pa.int32()))]

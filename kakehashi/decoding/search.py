@@ -101,7 +101,10 @@ def search(
 
 def _processors(decoding: DecodingSettings, vocabulary: Vocabulary) -> list[Processor]:
     asked = [processor.build() for processor in decoding.processors]
-    own = [Ban([vocabulary.pad, vocabulary.begin]), MinimumLength(decoding.min_length, vocabulary.end)]
+    own = [
+        Ban(sorted({vocabulary.pad, vocabulary.begin} - {vocabulary.end})),
+        MinimumLength(decoding.min_length, vocabulary.end),
+    ]
     return [*own, *asked]
 
 

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from kakehashi.config import Config, Family
 from kakehashi.data.batching import Batch
-from kakehashi.data.subwords import PAD, UNKNOWN
-from kakehashi.models.protocol import Translating
+from kakehashi.models.protocol import Translating, Vocabulary
 from kakehashi.nn.consistency import ViewWeights, consistent_cross_entropy
 from kakehashi.tasks.protocol import Sums, further, sums
 
@@ -34,7 +33,7 @@ class NoConsistency(ConsistencyConfig):
 
     def loss(self, model: Translating, batch: Batch, smoothing: float) -> Sums:
         output = model.decode(batch.target_input, model.encode(batch.source, batch.source_mask))
-        return sums(output, batch.target_output, smoothing)
+        return sums(output, batch.target_output, batch.pad, smoothing)
 
 
 class RDrop(ConsistencyConfig):
@@ -66,13 +65,14 @@ class SimCut(ConsistencyConfig):
 
     def loss(self, model: Translating, batch: Batch, smoothing: float) -> Sums:
         weights = ViewWeights(likelihood=(1.0, 0.0), divergence=(self.weight, 0.0))
-        view = self._cut(batch.source), self._cut(batch.target_input)
+        view = self._cut(batch.source, model.source_vocabulary), self._cut(batch.target_input, model.target_vocabulary)
         return _two_views(model, batch, view, smoothing, weights)
 
-    def _cut(self, tokens: Tensor) -> Tensor:
+    def _cut(self, tokens: Tensor, vocabulary: Vocabulary) -> Tensor:
         """Special tokens stay."""
+        special = tokens.new_tensor([vocabulary.pad, vocabulary.begin, vocabulary.end])
         drawn = torch.rand(tokens.shape, device=tokens.device) < self.share
-        return tokens.masked_fill(drawn & (tokens > UNKNOWN), UNKNOWN)
+        return tokens.masked_fill(drawn & ~torch.isin(tokens, special), vocabulary.unknown)
 
 
 Consistency = Annotated[NoConsistency | RDrop | SimCut, Family()]
@@ -84,7 +84,7 @@ def _two_views(
     """The batch as it is and `second`, another source and target input for it."""
     source, target_input = (torch.cat(views) for views in zip((batch.source, batch.target_input), second, strict=True))
     output = model.decode(target_input, model.encode(source, batch.source_mask.repeat(2, 1)))
-    real = batch.target_output != PAD
+    real = batch.target_output != batch.pad
     hidden = output.hidden.unflatten(0, (2, -1))[:, real]
     targets = batch.target_output[real]
     loss, likelihood = consistent_cross_entropy(hidden, output.projection, output.bias, targets, smoothing, weights)

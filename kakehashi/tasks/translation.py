@@ -18,6 +18,7 @@ from kakehashi.data.corpus import Corpora, Pair, read_pairs
 from kakehashi.data.shards import Shards, build_shards
 from kakehashi.data.subwords import SegmenterPair, Subwords, Unigram, load_pair, save_pair, train_subwords
 from kakehashi.decoding import Decoding, Greedy, search
+from kakehashi.directory import read_config
 from kakehashi.errors import UserError
 from kakehashi.evaluation.card import TrainingCorpus
 from kakehashi.evaluation.metrics import Score, build_metric, default_metrics, score
@@ -94,6 +95,10 @@ class Translation(TaskSettings):
         for metric in default_metrics(self.target):
             build_metric(metric, self.target)
 
+    def adopt(self, model: Path, directory: Path) -> None:
+        read_config(model, ModelDirectory, "translation")
+        _keep(load_pair(model), directory)
+
     def build(self, directory: Path, cache: Path) -> "TranslationTask":
         """Subwords into `directory` (or read from there, so that a resumed run keeps its own), shards into `cache`."""
         folder = directory / "subwords"
@@ -102,11 +107,16 @@ class Translation(TaskSettings):
         else:
             tags = sorted({corpus.tag for corpus in self.train if corpus.tag is not None})
             segmenters = train_subwords(self.subwords, pairs_of(self.train), tags)
-            whole = Path(tempfile.mkdtemp(prefix=".subwords-", dir=directory))
-            save_pair(segmenters, whole)
-            whole.rename(folder)  # there when it is whole, or not at all
+            _keep(segmenters, directory)
         shards = build_shards(self.train, self.subwords, segmenters, self.max_tokens, cache)
         return TranslationTask(self, segmenters, shards, list(pairs_of(self.valid)))
+
+
+def _keep(segmenters: SegmenterPair, directory: Path) -> None:
+    """Into the run's `subwords`, which is there when it is whole, or not at all."""
+    whole = Path(tempfile.mkdtemp(prefix=".subwords-", dir=directory))
+    save_pair(segmenters, whole)
+    whole.rename(directory / "subwords")
 
 
 def pairs_of(corpora: Corpora) -> Iterator[Pair]:
@@ -121,8 +131,9 @@ class TranslationTask:
     def __init__(self, config: Translation, segmenters: SegmenterPair, shards: Shards, valid: Sequence[Pair]) -> None:
         self.config, self.segmenters, self.shards = config, segmenters, shards
         self.valid = valid
-        self.source_vocabulary = Vocabulary(segmenters.source.size)
-        self.target_vocabulary = Vocabulary(segmenters.target.size)
+        self.special = segmenters.source.special, segmenters.target.special
+        self.source_vocabulary = Vocabulary(segmenters.source.size, *segmenters.source.special)
+        self.target_vocabulary = Vocabulary(segmenters.target.size, *segmenters.target.special)
         if not valid:
             raise UserError("task.valid holds no pair: training needs a development set")
 
@@ -149,7 +160,7 @@ class TranslationTask:
         )
 
     def batch(self, indices: Indices, epoch: int, seed: int) -> Batch:
-        return collate([self.shards.pair(int(i), epoch, seed) for i in indices], indices)
+        return collate([self.shards.pair(int(i), epoch, seed) for i in indices], indices, *self.special)
 
     def loss(self, model: Translating, batch: Batch) -> Sums:
         return self.config.consistency.loss(model, batch, self.config.label_smoothing)
@@ -177,7 +188,7 @@ class TranslationTask:
         lengths = [np.array([len(example[side]) for example in examples], np.int32) for side in (0, 1)]
         budget = max(_BATCH, int(sum(side.max() for side in lengths)) + 2)
         for indices in BatchSampler(*lengths, tokens=budget, seed=0).plan(0):
-            yield collate([examples[i] for i in indices], indices)
+            yield collate([examples[i] for i in indices], indices, *self.special)
 
     def save(self, model: nn.Module, config: ModelConfig, decoding: Decoding, directory: Path) -> None:
         task = self.config

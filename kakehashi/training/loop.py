@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from kakehashi.data.batching import Indices
+from kakehashi.directory import load_weights
 from kakehashi.errors import UserError
 from kakehashi.nn.feedforward import use_of_experts
 from kakehashi.tasks.protocol import Batch, Task, better
@@ -65,16 +66,25 @@ class Interrupted(Exception):
 
 class Trainer:
     """Trains one model, in each process of a group. `run` returns at the last step, at an early stop, or raises
-    Interrupted after `stop()` in any of them."""
+    Interrupted after `stop()` in any of them.
+
+    `initial`: the model directory whose weights it starts from; None: from random ones.
+    """
 
     def __init__(
-        self, recipe: Recipe, task: Task[Any, Any], directory: Path, report: Reporter, group: Group = ALONE
+        self,
+        recipe: Recipe,
+        task: Task[Any, Any],
+        directory: Path,
+        report: Reporter,
+        group: Group = ALONE,
+        initial: Path | None = None,
     ) -> None:
         training = recipe.training
         self.recipe, self.task, self.directory, self.report, self.group = recipe, task, directory, report, group
         self.device = group.device
         torch.manual_seed(training.seed)
-        self.model = self._model(torch.bfloat16 if training.precision == "bf16" else torch.float32).train()
+        self.model = self._model(torch.bfloat16 if training.precision == "bf16" else torch.float32, initial).train()
         self.judged = self._model(torch.float32).eval()
         self.masters = MasterWeights(self.model, training.optimizer)
         self.averager = training.averaging.build(self.masters.weights())
@@ -134,8 +144,10 @@ class Trainer:
                 break
         return progress
 
-    def _model(self, dtype: torch.dtype) -> nn.Module:
+    def _model(self, dtype: torch.dtype, initial: Path | None = None) -> nn.Module:
         model = self.recipe.model.build(self.task.source_vocabulary, self.task.target_vocabulary)
+        if initial is not None:
+            load_weights(model, initial)
         return model.to(device=self.device, dtype=dtype)
 
     def _steps(self) -> Iterator[Indices]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from kakehashi.config import Config, load
+from kakehashi.config import Config, FilePath, load
 from kakehashi.decoding import Beam, Decoding
 from kakehashi.models import ModelConfig
 from kakehashi.tasks import TaskConfig
@@ -69,12 +69,17 @@ class Training(Config):
 
 
 class Recipe(Config):
-    """All that a run depends on."""
+    """All that a run depends on.
+
+    initial_model: a model directory to go on from (fine-tuning): its weights, whose names and shapes must be those of
+    `model`, and its vocabulary, whatever `task` says of one. None: from random numbers.
+    """
 
     task: TaskConfig
     model: ModelConfig
     training: Training = Training()
     decoding: Annotated[Decoding, Field()] = Beam()
+    initial_model: FilePath | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> "Recipe":

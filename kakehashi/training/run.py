@@ -23,6 +23,7 @@ from rich.console import Console
 
 from kakehashi.config import ConfigError, dump
 from kakehashi.data.corpus import write_lines
+from kakehashi.directory import load_weights
 from kakehashi.errors import UserError
 from kakehashi.evaluation.metrics import Score
 from kakehashi.models.protocol import Vocabulary
@@ -71,8 +72,9 @@ def train(
         newest = checkpoint.latest(directory / "checkpoints")
         start = checkpoint.step_of(newest) if newest else 0
         last = recipe.training.steps
+        initial = Path(recipe.initial_model) if recipe.initial_model and not newest else None
         with Report(directory, last, start, console, recipe.metric) if group.main else nullcontext(Silence()) as report:
-            trainer = Trainer(recipe, task, directory, report, group)
+            trainer = Trainer(recipe, task, directory, report, group, initial)
             for note in (*notes, f"{trainer.parameters() / 1e6:.1f}M parameters"):
                 report.note(note)
             if newest:
@@ -110,7 +112,12 @@ def _prepare(recipe: Recipe, directory: Path, resume: bool, cache: Path) -> tupl
     """
     new = _check_or_write_recipe(recipe, directory, resume)
     try:
+        if new and recipe.initial_model is not None:
+            recipe.task.adopt(Path(recipe.initial_model), directory)
         task = recipe.task.build(directory, cache)
+        if new and recipe.initial_model is not None:  # does it fit?
+            model = recipe.model.build(task.source_vocabulary, task.target_vocabulary)
+            load_weights(model, Path(recipe.initial_model))
         task.sampler(recipe.training.batch.tokens, recipe.training.seed)  # does the longest example fit?
         return task, task.introduction()
     except UserError:

@@ -18,6 +18,8 @@ from kakehashi.nn.feedforward import (
     Experts,
     ExpertsFeedForward,
     FeedForwardConfig,
+    GELUSigmoid,
+    GELUTanh,
     ReGLU,
     ReLU,
     SwiGLU,
@@ -46,7 +48,21 @@ def relu(x: Tensor) -> Tensor:
     return x * (x > 0)
 
 
-PLAIN: list[tuple[FeedForwardConfig, Function]] = [(ReLU(size=4), relu), (GELU(size=4), gelu), (Swish(size=4), swish)]
+def gelu_tanh(x: Tensor) -> Tensor:
+    return x * (1 + ((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)).tanh()) / 2
+
+
+def gelu_sigmoid(x: Tensor) -> Tensor:
+    return x * sigmoid(1.702 * x)
+
+
+PLAIN: list[tuple[FeedForwardConfig, Function]] = [
+    (ReLU(size=4), relu),
+    (GELU(size=4), gelu),
+    (GELUTanh(size=4), gelu_tanh),
+    (GELUSigmoid(size=4), gelu_sigmoid),
+    (Swish(size=4), swish),
+]
 GATED: list[tuple[FeedForwardConfig, Function]] = [
     (GLU(size=4), sigmoid),
     (ReGLU(size=4), relu),
