@@ -22,6 +22,7 @@ from torch import nn
 
 from kakehashi.data.batching import Indices
 from kakehashi.errors import UserError
+from kakehashi.models.stack import recompute_layers
 from kakehashi.tasks.protocol import Batch, Task, better
 from kakehashi.training import checkpoint
 from kakehashi.training.optimizers import MasterWeights
@@ -70,6 +71,8 @@ class Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(training.seed)
         self.model = self._model(torch.bfloat16 if training.precision == "bf16" else torch.float32).train()
+        if training.recompute == "layers":
+            recompute_layers(self.model)
         self.judged = self._model(torch.float32).eval()
         self.masters = MasterWeights(self.model, training.optimizer)
         self.averager = training.averaging.build(self.masters.weights())
