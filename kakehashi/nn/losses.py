@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _CHUNK = 512  # tokens: their logits stay in the cache; fewer would spend more on adding up the projection's gradient
+_TINY = 1e-30  # below it no logarithm is taken of a probability: it may have been rounded to nothing
 
 
 def cross_entropy(
@@ -70,10 +71,12 @@ def _forward(
         if bias is not None:
             logits += bias
         wanted = torch.arange(len(logits), device=logits.device), targets[rows]
-        highest, logits_wanted = logits.amax(-1).float(), logits[wanted].float()
+        logits_wanted = logits[wanted].float()
         probabilities = logits.softmax(-1)  # summed in fp32 whatever the format; the gradient needs them in this one
-        # log-sum-exp from the most probable token: two fast reductions instead of an exponential pass
-        normaliser = highest - probabilities.amax(-1).float().log()
+        likely = probabilities[wanted].float()
+        normaliser = logits_wanted - likely.log()  # log-sum-exp without a second pass over the vocabulary
+        if likely.amin() < _TINY:
+            normaliser = logits.float().logsumexp(-1)
         nll = (normaliser - logits_wanted).sum()
         likelihood += nll
         loss += (1 - smoothing) * nll
