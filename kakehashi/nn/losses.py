@@ -65,14 +65,18 @@ def _forward(
     d_bias = torch.zeros_like(bias) if gradients and bias is not None else None
     mean_projection = projection.float().mean(0)  # the mean of all logits is a product with the mean row
     smooth_hidden = (-smoothing * mean_projection).to(hidden.dtype)
+    # for all chunks: memory that is given back and fetched again costs more than a pass over it
+    for_logits, for_probabilities = (hidden.new_empty(min(_CHUNK, len(targets)), len(projection)) for _ in range(2))
     for start in range(0, len(targets), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        logits = hidden[rows] @ projection.T
+        count = len(targets[rows])
+        logits = torch.mm(hidden[rows], projection.T, out=for_logits[:count])
         if bias is not None:
             logits += bias
-        wanted = torch.arange(len(logits), device=logits.device), targets[rows]
+        wanted = torch.arange(count, device=logits.device), targets[rows]
         logits_wanted = logits[wanted].float()
-        probabilities = logits.softmax(-1)  # summed in fp32 whatever the format; the gradient needs them in this one
+        # summed in fp32 whatever the format; the gradient needs them in this one
+        probabilities = torch.softmax(logits, -1, out=for_probabilities[:count])
         likely = probabilities[wanted].float()
         normaliser = logits_wanted - likely.log()  # log-sum-exp without a second pass over the vocabulary
         if likely.amin() < _TINY:
