@@ -198,7 +198,7 @@ class StackModule(nn.Module):
 
 
 def recompute_layers(model: nn.Module) -> None:
-    """Memory for time: a training step then holds one tensor [R, L, D] a layer, and computes a third more.
+    """Memory for time: a training step then holds one tensor [R, L, D] a layer, and takes a quarter longer.
 
     Chen et al. 2016 (arXiv 1604.06174), each layer a segment. The second time, dropout draws the same masks, so that
     gradients are the same bits. Raises UserError where the model has no stack of layers.

@@ -54,7 +54,7 @@ class Training(Config):
 
     clip: the largest norm of the gradient. keep: checkpoints kept for `--resume`. recompute: `layers` keeps of each
     layer its input alone and computes the rest again in the backward pass: the same gradients in less memory, for
-    about a third more time.
+    about a quarter more time.
     """
 
     steps: PositiveInt = 10_000
