@@ -23,6 +23,7 @@ from torch import nn
 from kakehashi.data.batching import Indices
 from kakehashi.directory import load_weights
 from kakehashi.errors import UserError
+from kakehashi.models.stack import recompute_layers
 from kakehashi.nn.feedforward import use_of_experts
 from kakehashi.tasks.protocol import Batch, Task, better
 from kakehashi.training import checkpoint
@@ -85,6 +86,8 @@ class Trainer:
         self.device = group.device
         torch.manual_seed(training.seed)
         self.model = self._model(torch.bfloat16 if training.precision == "bf16" else torch.float32, initial).train()
+        if training.recompute == "layers":
+            recompute_layers(self.model)
         self.judged = self._model(torch.float32).eval()
         self.masters = MasterWeights(self.model, training.optimizer)
         self.averager = training.averaging.build(self.masters.weights())

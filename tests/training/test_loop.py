@@ -112,6 +112,12 @@ def test_a_finished_run_resumes_to_itself(workshop: Workshop, whole: Callable[..
     assert trainer.progress.taken == 12, "no step was taken again"
 
 
+def test_recomputed_layers_give_the_same_run(workshop: Workshop, whole: Callable[..., Path], tmp_path: Path) -> None:
+    trainer = workshop.trainer(workshop.recipe(*VARIANTS[0], "training.recompute=layers"), tmp_path)
+    trainer.run()
+    assert_same_run(tmp_path, whole(VARIANTS[0]))
+
+
 def test_resuming_on_other_data_is_refused(workshop: Workshop, whole: Callable[..., Path]) -> None:
     run = whole(VARIANTS[0])
     with pytest.raises(UserError, match=r"the training text.*has changed"):
