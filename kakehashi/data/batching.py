@@ -3,8 +3,6 @@
 Notable:
 - pairs are cut into bands of like source length, and within a band ordered by target length, up in one band and down
   in the next: neighbours are alike on both sides, and padding stays small;
-- steps have few different numbers of rows: the library under torch's matrix products on a CPU compiles a kernel for
-  every new shape, half a millisecond each, and keeps the last 1,024;
 - the order within equal lengths, the width of the bands and the order of the steps are drawn anew in each epoch from
   (seed, epoch): the same sentences do not always meet.
 """
@@ -148,26 +146,19 @@ class BatchSampler:
         return _sorted(by_target, band)
 
     def _ends(self, source: Indices, target: Indices) -> Indices:
-        """Where each step ends: as many rows as the budget holds, rounded down; the last two steps share evenly what
-        they can."""
+        """Where each step ends: as many rows as the budget holds; the last two steps share evenly what they can."""
         ends = [0]
         while (start := ends[-1]) < len(source):
             window = slice(start, start + self.tokens // int(source[start] + target[start]))
             cost = np.maximum.accumulate(source[window]) + np.maximum.accumulate(target[window])
             cost *= np.arange(1, len(cost) + 1)
-            rows = int(np.searchsorted(cost, self.tokens, side="right"))
-            ends.append(start + (rows if start + rows == len(source) else _leading_bits(rows)))
+            ends.append(start + int(np.searchsorted(cost, self.tokens, side="right")))
         if len(ends) > 2:
             tail = slice(ends[-3], len(source))
             rows = self.tokens // int(source[tail].max() + target[tail].max())  # that fit, whichever they are
             even = min((len(source) - ends[-3]) // 2, rows)
             ends[-2] = min(ends[-2], len(source) - even)
         return np.array(ends[1:], dtype=np.int64)
-
-
-def _leading_bits(rows: int) -> int:
-    """The number without all but its four leading bits: eight numbers an octave, 4 % less on average."""
-    return rows - rows % (1 << max(0, rows.bit_length() - 4))
 
 
 def _sorted(order: Indices, key: Indices) -> Indices:

@@ -62,15 +62,8 @@ def test_steps_are_full():
     source, target = lengths()
     plan = BatchSampler(source, target, 4096, seed=3).plan(0)
     filled = [len(step) * int(source[step].max() + target[step].max() + 2) / 4096 for step in plan]
-    assert np.mean(filled) > 0.9  # numbers of rows are rounded down
+    assert np.mean(filled) > 0.95
     assert min(filled) > 0.3  # the rest of the epoch is shared between two steps
-
-
-def test_steps_have_few_numbers_of_rows():
-    source, target = lengths(20_000)
-    rows = [len(step) for step in BatchSampler(source, target, 8192, seed=3).plan(0)]
-    assert sum(count % (1 << max(0, count.bit_length() - 4)) > 0 for count in rows) <= 2  # the rest, in two steps
-    assert len(set(rows)) < len(rows) / 3
 
 
 def test_order_follows_from_seed_and_epoch_alone():
