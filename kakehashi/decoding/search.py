@@ -75,8 +75,8 @@ def search(
     before it emits anything, `begin` and what every hypothesis shall begin with; `begin` alone unless given. Fewer than
     `count` come back only where no more exist. The model must be in evaluation mode.
 
-    Raises UserError when `count` exceeds what the strategy keeps or when the processors leave no token to emit, and
-    FloatingPointError when the model answers with NaN or infinity.
+    Raises UserError when `count` exceeds what the strategy keeps, when `start` leaves the model no place for a token or
+    the processors none to emit, and FloatingPointError when the model answers with NaN or infinity.
     """
     strategy = decoding.build()
     if not 1 <= count <= strategy.size:
@@ -116,6 +116,11 @@ def _begin(
     if model.max_length is not None:
         # a state that has read the source as the beginning of the text has so many places less
         limits_B = limits_B.minimum(model.max_length + 1 - start.shape[1] - state.lengths)
+        if start.shape[1] > 1 and bool((limits_B < 1).any()):
+            raise UserError(
+                f"the text to begin with has {start.shape[1] - 1} tokens, and the model knows {model.max_length} "
+                "places: cut it"
+            )
     return _Live(
         state=state,
         sentences_B=torch.arange(sentences, device=device),
