@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from kakehashi.config import Config, merge, resolve
 from kakehashi.data.subwords import SegmenterPair, Subwords, load_pair, save_pair
 from kakehashi.decoding import Beam, Decoding, Hypothesis, Sample, search
+from kakehashi.decoding.loops import looping
 from kakehashi.directory import Precision, load_model, read_card, read_config, save
 from kakehashi.errors import UserError
 from kakehashi.models import ModelConfig
@@ -73,7 +74,8 @@ class _Part:
 class Translator:
     """A trained model with all that it needs to translate text.
 
-    `batch_tokens`: source tokens of a batch, padding counted; `max_source_tokens`: longer lines are split.
+    `batch_tokens`: source tokens of a batch, padding counted; `max_source_tokens`: longer lines are split; `loops`: a
+    translation that ends in the same tokens so many times in a row (2 or more) gets a note; None: none does.
     """
 
     config: ModelDirectory
@@ -82,6 +84,7 @@ class Translator:
     card: dict[str, Any] | None = None
     batch_tokens: int = 2048
     max_source_tokens: int = 256
+    loops: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
@@ -210,6 +213,9 @@ class Translator:
             notes.append(f"more than {self.max_source_tokens} source tokens: split into {pieces} parts")
         if not all(hypotheses[0].finished for hypotheses in found if hypotheses):
             notes.append("the length limit came before the end: the translation may be incomplete")
+        best_ones = [hypotheses[0].tokens for hypotheses in found if hypotheses]
+        if self.loops is not None and any(looping(tokens, self.loops) for tokens in best_ones):
+            notes.append(f"the translation repeats itself at least {self.loops} times at its end")
         ranked: dict[str, Translation] = {}
         for place in range(max([1, *map(len, found)])):
             chosen = [hypotheses[min(place, len(hypotheses) - 1)] if hypotheses else None for hypotheses in found]

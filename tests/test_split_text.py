@@ -22,6 +22,3 @@ from kakehashi.translator import split_text
 )
 def test_split_text(text: str, size: int, pieces: list[str]) -> None:
     assert split_text(text, lambda piece: len(piece) <= size) == pieces
-
-
-# Model directories

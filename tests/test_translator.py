@@ -230,6 +230,14 @@ def test_a_line_that_is_too_long_is_split_at_its_sentences_and_says_so(copier: T
     assert copier.model.longest <= 12
 
 
+def test_a_loop_is_noted_where_asked(copier: Translator) -> None:
+    copier.loops = 3
+    found = [translation.note for translation in copier.stream(["cat dog dog dog", "the cat dog dog", "", "now"])]
+    assert ["repeats itself" in note for note in found] == [True, False, False, False]
+    copier.loops = None
+    assert [translation.note for translation in copier.stream(["cat dog dog dog"])] == [""]
+
+
 def test_no_word_is_lost_whatever_the_line(copier: Translator) -> None:
     copier.max_source_tokens = 20
     for line in (" ".join(TEXTS[:30]), "猫" * 200, "a" * 500, ", ".join(TEXTS[:9]), "。".join(["犬と猫"] * 40)):
@@ -252,6 +260,9 @@ def test_the_models_own_limit_holds(copier: Translator) -> None:
     model.max_length = 10
     translator = Translator(copier.config, model, copier.segmenters)
     assert translator.max_source_tokens == 10
+
+
+# Model directories
 
 
 def test_saved_and_loaded_it_translates_the_same(trained: Translator, tmp_path: Path) -> None:

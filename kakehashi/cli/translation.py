@@ -39,6 +39,9 @@ def translate(
     alternatives: Annotated[int, typer.Option(min=1, help="The N best translations of each line.")] = 1,
     scores: Annotated[bool, typer.Option("--scores", help="Each line begins with its score and a TAB.")] = False,
     prefix: Annotated[str, typer.Option(help="What every translation begins with: whole words.")] = "",
+    loops: Annotated[
+        int | None, typer.Option(min=2, help="Note translations that end in the same N times.", show_default=False)
+    ] = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line, with all that is known.")] = False,
 ) -> None:
     """Translate lines of text as they come: lines in, lines out, in order."""
@@ -48,7 +51,7 @@ def translate(
     files = [a for a in arguments or [] if a not in settings]
     if len(files) > 1:
         raise UserError(f"one file at a time, not {len(files)}: join them with cat and a pipe")
-    translator = _with_decoding(Translator.load(model), settings, alternatives)
+    translator = replace(_with_decoding(Translator.load(model), settings, alternatives), loops=loops)
     for lines in _windows(files[0] if files else "-"):
         for found in translator.stream(lines, count=alternatives, prefix=prefix):
             if found.note:
