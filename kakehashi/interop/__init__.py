@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from kakehashi.errors import UserError
+from kakehashi.interop.argos import Argos
+from kakehashi.interop.ctranslate2.directory import CTranslate2
 from kakehashi.interop.huggingface import HuggingFace
 from kakehashi.interop.protocol import Format
 
-_ALL: tuple[Format, ...] = (HuggingFace(),)
+_ALL: tuple[Format, ...] = (HuggingFace(), CTranslate2(), Argos())
 FORMATS: dict[str, Format] = {format.name: format for format in _ALL}
 
 

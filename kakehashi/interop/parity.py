@@ -118,7 +118,8 @@ def compare(
         kept = [pair for pair in zip(test.sources, test.references, strict=True) if fits(pair[0])]
         test = EvaluationSet([source for source, _ in kept], [target for _, target in kept], test.language)
     texts = [*filter(fits, SAMPLE), *(test.sources[:100] if test else ())]
-    sources = [first.segment(text) for text in texts]
+    segmented = [first.segment(text) for text in texts]
+    sources = [pieces for pieces in segmented if pieces]  # of nothing CTranslate2 makes nothing, unasked
     forced = first.translate(sources, beam=1)
     pairs = zip(first.score(sources, forced), second.score(sources, forced), strict=True)
     differences = [abs(a - b) for ours, theirs in pairs for a, b in zip(ours, theirs, strict=True)]
@@ -127,7 +128,7 @@ def compare(
         second=second.name,
         lines=len(texts),
         tokens=len(differences),
-        segmentation=_shared(sources, [second.segment(text) for text in texts]),
+        segmentation=_shared(segmented, [second.segment(text) for text in texts]),
         log_probability=max(differences),
         greedy=_shared(forced, second.translate(sources, beam=1)),
         beam=_shared(first.translate(sources, BEAM), second.translate(sources, BEAM)),
