@@ -18,7 +18,7 @@ from kakehashi.errors import UserError
 from kakehashi.interop.ctranslate2.binary import Storage, Variables, read_variables, write_variables
 from kakehashi.interop.ctranslate2.structure import START_FROM_ZERO, configuration, expressible, upgraded
 from kakehashi.interop.ctranslate2.vocabulary import CONFIG, SHARED, SOURCE, TARGET, Side, Vocabularies
-from kakehashi.interop.ctranslate2.weights import exported, extended, fill
+from kakehashi.interop.ctranslate2.weights import exported, extended, fill, paired
 from kakehashi.interop.protocol import Languages, Pieces, System
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.transformer import Transformer
@@ -124,7 +124,7 @@ def read(directory: Path, models: tuple[bytes, bytes], languages: tuple[str, str
     vocabularies = Vocabularies.load(directory)
     variables = _variables(directory)
     try:
-        variables = upgraded(variables)
+        variables = paired(upgraded(variables))
         from_zeros = bool(variables.get(START_FROM_ZERO, False))
         lists = vocabularies.source, vocabularies.target
         sides = [Side.of(pieces, vocabularies, from_zeros) for pieces in lists]

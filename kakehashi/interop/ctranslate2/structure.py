@@ -243,7 +243,11 @@ def _position(variables: Variables, side: str, width: int) -> PositionConfig:
         raise ValueError(f"{side} has no table of positions: CTranslate2 makes those of OpenNMT-tf, which ours has not")
     if not table.any():
         return NoPosition()
-    compared = torch.arange(min(256, len(table)))  # further ones are rounded too much, where fp32 computed their angles
-    if torch.allclose(table[compared], sinusoids(compared, width), atol=2e-3):
-        return Sinusoidal()
-    return Learned(max_length=len(table))
+    return Sinusoidal() if sinusoidal(table) else Learned(max_length=len(table))
+
+
+def sinusoidal(table: Tensor, order: Tensor | None = None) -> bool:
+    """Whether a table of positions holds ours, in another order of the width if one is given."""
+    some = torch.arange(min(256, len(table)))  # further ones are rounded too much, where fp32 computed their angles
+    expected = sinusoids(some, table.shape[1])
+    return torch.allclose(table[some], expected if order is None else expected[:, order], atol=2e-3)

@@ -4,12 +4,13 @@ A variable is one parameter, or several one below the other: queries, keys and v
 CTranslate2 keeps (sinusoids) is made when a model is written.
 """
 
+import re
 from collections.abc import Collection, Iterator
 
 import torch
 
 from kakehashi.interop.ctranslate2.binary import Variables
-from kakehashi.interop.ctranslate2.structure import GATED, TABLES, layers, settings, sides
+from kakehashi.interop.ctranslate2.structure import GATED, TABLES, layers, settings, sides, sinusoidal
 from kakehashi.models.stack import CrossLayer, CrossStack, Layer, Stack
 from kakehashi.models.transformer import EncoderDecoder, Transformer
 from kakehashi.nn.norms import RMSNorm
@@ -138,6 +139,27 @@ def _formulas(config: EncoderDecoder) -> Variables:
 def _one_sided(name: str) -> bool:
     """Whether it is a table of relative positions in a decoder: ours has no rows for what lies ahead."""
     return name.startswith("decoder/") and "/relative_position_" in name
+
+
+_COLUMNS = re.compile(r"(embeddings(_0)?|projection|linear_0|linear_0_noact|/attention/linear_1)/weight$|encodings$")
+_ROWS = re.compile(r"(self_attention/linear_1|/attention/linear_2|ffn/linear_1)/(weight|bias)$|/(gamma|beta)$")
+
+
+def paired(variables: Variables) -> Variables:
+    """Where positions have their sines in one half of the width and their cosines in the other (Marian's): the same
+    network with sines and cosines in turns, as ours. All that touches the width is put in that order."""
+    width = variables[TABLES[1]].shape[1]
+    halves = torch.arange(width).view(-1, 2).T.flatten()  # where each place of halves is found in pairs
+    tables = [variables.get(f"{side}/position_encodings/encodings") for side in ("encoder", "decoder")]
+    if not all(table is not None and sinusoidal(table, halves) for table in tables):
+        return variables
+    pairs, turned = halves.argsort(), dict(variables)
+    for name, tensor in variables.items():
+        if _COLUMNS.search(name):
+            turned[name] = tensor[:, pairs]
+        elif _ROWS.search(name):
+            turned[name] = tensor[pairs]
+    return turned
 
 
 @torch.no_grad()
