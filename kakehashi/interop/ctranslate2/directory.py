@@ -107,8 +107,10 @@ def opened(directory: Path, source: bytes, text: Callable[[Pieces], str]) -> Sys
         return None
     from kakehashi.interop.ctranslate2.runtime import Runtime
 
-    tables = [len(each) for name, each in _variables(directory).items() if name.endswith("/encodings")]
-    return Runtime(directory, Vocabularies.load(directory), source, text, min(tables, default=sys.maxsize))
+    variables = _variables(directory)
+    tables = [len(each) for name, each in variables.items() if name.endswith("/encodings")]
+    vocabularies = Vocabularies.load(directory, variables)
+    return Runtime(directory, vocabularies, source, text, min(tables, default=sys.maxsize))
 
 
 def _variables(directory: Path) -> Variables:
@@ -121,9 +123,11 @@ def read(directory: Path, models: tuple[bytes, bytes], languages: tuple[str, str
     Weights stored as whole numbers are read as the numbers that they stand for: what rounding lost stays lost, and
     nothing more is lost. Raises UserError when a file is missing or damaged, or ours cannot be this model.
     """
-    vocabularies = Vocabularies.load(directory)
     variables = _variables(directory)
+    vocabularies = Vocabularies.load(directory, variables)
     try:
+        if vocabularies.settings["add_source_bos"]:
+            raise ValueError("its sources begin with a mark (add_source_bos), and ours do not")
         variables = paired(upgraded(variables))
         from_zeros = bool(variables.get(START_FROM_ZERO, False))
         lists = vocabularies.source, vocabularies.target

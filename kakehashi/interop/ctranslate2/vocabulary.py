@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 from kakehashi.data.listed import ListedSegmenter, Special, processor
 from kakehashi.data.subwords import AnySegmenter, Segmenter
 from kakehashi.errors import UserError
+from kakehashi.interop.ctranslate2.binary import Variables
 
 CONFIG = "config.json"
 SHARED, SOURCE, TARGET = "shared_vocabulary", "source_vocabulary", "target_vocabulary"
@@ -29,13 +30,13 @@ class Vocabularies:
     settings: Mapping[str, Any]
 
     @classmethod
-    def load(cls, directory: Path) -> "Vocabularies":
+    def load(cls, directory: Path, variables: Variables) -> "Vocabularies":
         """Raises UserError when a file is missing or damaged."""
         shared = _pieces(directory, SHARED)
         source, target = (shared, shared) if shared else (_pieces(directory, side) for side in (SOURCE, TARGET))
         if source is None or target is None:
             raise UserError(f"{directory} has neither {SHARED}.json nor {SOURCE}.json and {TARGET}.json")
-        tree = _json(directory / CONFIG) if (directory / CONFIG).exists() else {}  # there was none before 2023
+        tree = _json(directory / CONFIG) if (directory / CONFIG).exists() else _before(variables)
         if not isinstance(tree, dict):
             raise UserError(f"{directory / CONFIG} holds no settings")
         return cls(source, target, {**DEFAULTS, **cast(dict[str, Any], tree)})
@@ -115,6 +116,16 @@ DEFAULTS = {
     "layer_norm_epsilon": None,
     "unk_token": "<unk>",
 }
+
+
+def _before(variables: Variables) -> dict[str, Any]:
+    """The settings of format versions 4 and 5, which kept them among the weights."""
+    begins = bool(variables.get("with_target_bos", True))
+    return {
+        "add_source_bos": bool(variables.get("with_source_bos", False)),
+        "add_source_eos": bool(variables.get("with_source_eos", False)),
+        "decoder_start_token": DEFAULTS["bos_token" if begins else "eos_token"],
+    }
 
 
 def _pieces(directory: Path, name: str) -> list[str] | None:
