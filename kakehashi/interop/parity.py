@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from kakehashi.evaluation.metrics import score
-from kakehashi.interop.protocol import Pieces, System
+from kakehashi.interop.protocol import Limits, Pieces, System
 
 FILE = "parity.json"
 BEAM = 4
@@ -26,19 +26,6 @@ SAMPLE = (
     "مرحبا بالعالم",
     " ".join(["A long line is no harder than a short one, but it is longer."] * 8),
 )
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a report must keep.
-
-    log_probability: the largest difference of a token's log-probability, in nats; identical: the share of outputs,
-    greedy and beam, that must be the same (near ties may turn over); score: points of BLEU and chrF.
-    """
-
-    log_probability: float = 1e-3
-    identical: float = 0.9
-    score: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -134,7 +121,7 @@ def compare(
         beam=_shared(first.translate(sources, BEAM), second.translate(sources, BEAM)),
         sizes=sizes,
         scores={} if test is None else _scores(first, second, test),
-        limits=limits or Limits(),
+        limits=limits or first.limits.loosened(second.limits),
     )
 
 

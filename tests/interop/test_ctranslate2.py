@@ -25,8 +25,8 @@ from kakehashi.errors import UserError
 from kakehashi.interop.ctranslate2.binary import Storage, read_variables, write_variables
 from kakehashi.interop.ctranslate2.directory import NETWORK, REVISION, CTranslate2
 from kakehashi.interop.ours import Ours
-from kakehashi.interop.parity import Limits, Parity, compare
-from kakehashi.interop.protocol import Languages
+from kakehashi.interop.parity import Parity, compare
+from kakehashi.interop.protocol import Languages, Limits
 from kakehashi.models.lstm import LSTM
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.transformer import EncoderDecoder
@@ -352,7 +352,7 @@ def test_whole_numbers_are_read_as_what_they_stand_for(tmp_path: Path) -> None:
 
 def test_what_ours_cannot_be_is_named(tmp_path: Path) -> None:
     path = opennmt(tmp_path / "model")
-    variables = read_variables(path / "model.bin", NETWORK, REVISION)
+    variables, _ = read_variables(path / "model.bin", NETWORK, REVISION)
     for name, value in {
         "decoder/scale_outputs": torch.tensor(0.5),
         "encoder/layernorm_embedding/gamma": torch.ones(32),
@@ -368,7 +368,7 @@ def test_what_ours_cannot_be_is_named(tmp_path: Path) -> None:
 def test_directories_of_before_2023(tmp_path: Path) -> None:
     """Format version 5, revision 4: one setting for both sides, no config.json, vocabularies as text."""
     path = opennmt(tmp_path / "model")
-    variables = read_variables(path / "model.bin", NETWORK, REVISION)
+    variables, _ = read_variables(path / "model.bin", NETWORK, REVISION)
     for name in ("num_heads", "pre_norm", "activation"):
         variables[name] = variables.pop(f"encoder/{name}")
         del variables[f"decoder/{name}"]

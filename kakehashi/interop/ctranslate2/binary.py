@@ -25,12 +25,18 @@ Variables = dict[str, Tensor]
 
 _VERSIONS = 4, 5, 6
 _TYPES = (torch.float32, torch.int8, torch.int16, torch.int32, torch.float16, torch.bfloat16)
+_NARROW: dict[torch.dtype, Storage] = {
+    torch.int8: "int8",
+    torch.int16: "int16",
+    torch.bfloat16: "float16",  # which is closer
+    torch.float16: "float16",
+}
 _SCALE = "_scale"
 _LARGEST = 2**32 - 1  # bytes of a variable
 
 
-def read_variables(path: Path, network: str, revision: int) -> Variables:
-    """All variables, stored weights as fp32; an alias is the same tensor under a further name.
+def read_variables(path: Path, network: str, revision: int) -> tuple[Variables, Storage]:
+    """All variables, weights as fp32, and how these were stored. An alias is the same tensor under a further name.
 
     Raises UserError when the file is missing, damaged, of another version, or holds another network or later revision.
     """
@@ -50,7 +56,7 @@ def read_variables(path: Path, network: str, revision: int) -> Variables:
         aliases = [(reader.string(), reader.string()) for _ in range(reader.number("<I"))]
         variables |= {alias: variables[name] for alias, name in aliases}
         reader.finish()
-        return _restored(variables)
+        return _restored(variables), _storage(variables)
     except (ValueError, LookupError) as error:
         raise UserError(f"{path} is damaged: {error}") from error
 
@@ -85,6 +91,15 @@ class _Reader:
     def finish(self) -> None:
         if self._place != len(self._contents):
             raise ValueError(f"{len(self._contents) - self._place} bytes follow its end")
+
+
+def _storage(variables: Variables) -> Storage:
+    """The narrowest format of a weight."""
+    found = {tensor.dtype for name, tensor in variables.items() if name.endswith("/weight")}
+    for dtype, storage in _NARROW.items():
+        if dtype in found:
+            return storage
+    return "float32"
 
 
 def _restored(variables: Variables) -> Variables:

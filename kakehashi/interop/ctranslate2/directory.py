@@ -19,7 +19,7 @@ from kakehashi.interop.ctranslate2.binary import Storage, Variables, read_variab
 from kakehashi.interop.ctranslate2.structure import START_FROM_ZERO, configuration, expressible, upgraded
 from kakehashi.interop.ctranslate2.vocabulary import CONFIG, SHARED, SOURCE, TARGET, Side, Vocabularies
 from kakehashi.interop.ctranslate2.weights import exported, extended, fill, paired
-from kakehashi.interop.protocol import Languages, Pieces, System
+from kakehashi.interop.protocol import EXACT, Languages, Limits, Pieces, System
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.transformer import Transformer
 from kakehashi.nn.norms import NoNorm
@@ -33,6 +33,15 @@ FILES = (WEIGHTS, CONFIG, *(f"{name}.json" for name in (SHARED, SOURCE, TARGET))
 SOURCE_MODEL, TARGET_MODEL = "source.spm", "target.spm"
 SEGMENTERS = (SOURCE_MODEL, TARGET_MODEL), ("sentencepiece.model", "sentencepiece.model")
 """Under what names SentencePiece models stand beside a model: OPUS's, and that of who has one."""
+
+_WHOLE = Limits(log_probability=1.0, identical=0.5, score=0.5)
+LIMITS: dict[Storage, Limits] = {
+    "float32": EXACT,
+    "float16": Limits(log_probability=0.05),
+    "int16": _WHOLE,  # computed in int8 by processors that have no better way
+    "int8": _WHOLE,
+}
+"""How close the library can come to a model that is not rounded."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +116,14 @@ def opened(directory: Path, source: bytes, text: Callable[[Pieces], str]) -> Sys
         return None
     from kakehashi.interop.ctranslate2.runtime import Runtime
 
-    variables = _variables(directory)
+    variables, storage = _variables(directory)
     tables = [len(each) for name, each in variables.items() if name.endswith("/encodings")]
     vocabularies = Vocabularies.load(directory, variables)
-    return Runtime(directory, vocabularies, source, text, min(tables, default=sys.maxsize))
+    longest = min(tables, default=sys.maxsize)
+    return Runtime(directory, vocabularies, source, text, longest, LIMITS[storage])
 
 
-def _variables(directory: Path) -> Variables:
+def _variables(directory: Path) -> tuple[Variables, Storage]:
     return read_variables(directory / WEIGHTS, NETWORK, REVISION)
 
 
@@ -123,7 +133,7 @@ def read(directory: Path, models: tuple[bytes, bytes], languages: tuple[str, str
     Weights stored as whole numbers are read as the numbers that they stand for: what rounding lost stays lost, and
     nothing more is lost. Raises UserError when a file is missing or damaged, or ours cannot be this model.
     """
-    variables = _variables(directory)
+    variables, _ = _variables(directory)
     vocabularies = Vocabularies.load(directory, variables)
     try:
         if vocabularies.settings["add_source_bos"]:

@@ -8,16 +8,22 @@ import torch
 
 from kakehashi.data.listed import processor
 from kakehashi.interop.ctranslate2.vocabulary import Vocabularies
-from kakehashi.interop.protocol import BATCH, LONGEST, Pieces
+from kakehashi.interop.protocol import BATCH, LONGEST, Limits, Pieces
 
 
 class Runtime:
     """Satisfies `System`. source: the SentencePiece model of the source; text: how the target's pieces become one."""
 
     def __init__(
-        self, directory: Path, vocabularies: Vocabularies, source: bytes, text: Callable[[Pieces], str], longest: int
+        self,
+        directory: Path,
+        vocabularies: Vocabularies,
+        source: bytes,
+        text: Callable[[Pieces], str],
+        longest: int,
+        limits: Limits,
     ) -> None:
-        self._longest = longest
+        self._longest, self._limits = longest, limits
         self.name = f"CTranslate2 {ctranslate2.__version__}"
         self._text = text
         self._translator = ctranslate2.Translator(str(directory), intra_threads=torch.get_num_threads())
@@ -27,6 +33,10 @@ class Runtime:
     @property
     def longest(self) -> int:
         return self._longest
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits
 
     def segment(self, text: str) -> Pieces:
         pieces: Pieces = self._processor.encode(text, out_type=str)
