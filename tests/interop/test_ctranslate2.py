@@ -1,36 +1,26 @@
-"""CTranslate2: our models there and back, and its own models here, beside the library itself."""
+"""CTranslate2: our models there and back, beside the library itself; damaged directories."""
 
-import io
-import json
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import sentencepiece
 import torch
-from ctranslate2.converters import TransformersConverter
-from ctranslate2.specs import TransformerSpec
-from ctranslate2.specs.model_spec import visit_spec
 from torch import Tensor, nn
-from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
 from kakehashi.config import merge
 from kakehashi.data.corpus import Pair
-from kakehashi.data.listed import processor
 from kakehashi.data.subwords import SegmenterPair, Unigram, train_subwords
 from kakehashi.errors import UserError
-from kakehashi.interop.ctranslate2.binary import Storage, read_variables, write_variables
-from kakehashi.interop.ctranslate2.directory import NETWORK, REVISION, CTranslate2
+from kakehashi.interop.ctranslate2.binary import Storage
+from kakehashi.interop.ctranslate2.directory import CTranslate2
 from kakehashi.interop.ours import Ours
 from kakehashi.interop.parity import Parity, compare
 from kakehashi.interop.protocol import Languages, Limits
 from kakehashi.models.lstm import LSTM
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.transformer import EncoderDecoder
-from kakehashi.nn.positions import Sinusoidal, sinusoids
 from kakehashi.translator import ModelDirectory, Translator
 
 TEXTS = [
@@ -216,172 +206,6 @@ def test_another_kind_of_model_is_refused(joint: SegmenterPair) -> None:
     described = ours.config.model_copy(update={"model": LSTM()})
     with pytest.raises(UserError, match="no translator of kind lstm"):
         CTranslate2().check(replace(ours, config=described))
-
-
-# Models of others.
-
-
-def sentencepiece_model(texts: Sequence[str], size: int) -> bytes:
-    """As others train them: without bytes, and with ids that are not ours."""
-    written = io.BytesIO()
-    cast(Any, sentencepiece.SentencePieceTrainer).train(
-        sentence_iterator=iter(texts), model_writer=written, vocab_size=size, hard_vocab_limit=False, minloglevel=2
-    )
-    return written.getvalue()
-
-
-def pieces_of(model: bytes) -> list[str]:
-    loaded = processor(model)
-    return [loaded.id_to_piece(id) for id in range(loaded.vocab_size()) if not loaded.is_control(id) and id != 0]
-
-
-@pytest.fixture(scope="module")
-def marian(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random MarianMTModel of Hugging Face's with bias and half-split sinusoids, and two SentencePiece models."""
-    folder = tmp_path_factory.mktemp("marian")
-    for name, texts in (("source", TEXTS), ("target", [text[::-1] for text in TEXTS])):
-        (folder / f"{name}.spm").write_bytes(sentencepiece_model(texts, 40))
-    both = {piece: None for name in ("source", "target") for piece in pieces_of((folder / f"{name}.spm").read_bytes())}
-    vocabulary = ["</s>", "<unk>", *both, "<pad>"]
-    (folder / "vocab.json").write_text(json.dumps({piece: id for id, piece in enumerate(vocabulary)}))
-    size = len(vocabulary)
-    config = MarianConfig(
-        vocab_size=size,
-        d_model=32,
-        encoder_layers=2,
-        decoder_layers=2,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
-        encoder_ffn_dim=48,
-        decoder_ffn_dim=48,
-        activation_function="swish",
-        scale_embedding=True,
-        pad_token_id=size - 1,
-        decoder_start_token_id=size - 1,
-        eos_token_id=0,
-        bos_token_id=0,
-        forced_eos_token_id=None,
-    )
-    torch.manual_seed(0)
-    model = MarianMTModel(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-        table = model.model.get_parameter("shared.weight")
-        table[size - 1] = 0
-        model.final_logits_bias.normal_()
-    model.save_pretrained(folder)
-    MarianTokenizer(
-        source_spm=str(folder / "source.spm"), target_spm=str(folder / "target.spm"), vocab=str(folder / "vocab.json")
-    ).save_pretrained(folder)
-    return folder
-
-
-@pytest.mark.filterwarnings("ignore")  # of transformers and its tokenizer
-def test_what_its_converter_makes_of_marian_is_the_same_model_here(marian: Path, tmp_path: Path) -> None:
-    there = tmp_path / "there"
-    TransformersConverter(str(marian), copy_files=["source.spm", "target.spm"]).convert(str(there))
-    ours, theirs = CTranslate2().read(there, LANGUAGES), CTranslate2().open(there)
-    assert theirs is not None and isinstance(ours.config.model, EncoderDecoder)
-    assert ours.config.model.encoder.position == Sinusoidal(), "its halves are our pairs"
-    report = compare(theirs, Ours(ours), {}, limits=EXACT)
-    assert report.failures() == [] and report.tokens > 50
-    assert compared(ours, tmp_path / "back").failures() == []
-
-
-SHAPES = {
-    "self_attention/linear_0": (96, 32),
-    "self_attention/linear_1": (32, 32),
-    "attention/linear_0": (32, 32),
-    "attention/linear_1": (64, 32),
-    "attention/linear_2": (32, 32),
-    "ffn/linear_0": (48, 32),
-    "ffn/linear_1": (32, 48),
-}
-
-
-def opennmt(path: Path, quantization: str | None = None, **settings: Any) -> Path:
-    """A random model as OpenNMT-py's converter makes it: no end at the source, no <pad>; written by CTranslate2."""
-    generator, model = torch.Generator().manual_seed(0), sentencepiece_model(TEXTS, 40)
-    pieces = ["<unk>", "<blank>", "<s>", "</s>", *pieces_of(model)]
-    spec = TransformerSpec.from_config((2, 2), 4)
-
-    def fill(layer: Any, name: str, unset: object) -> None:
-        place, _, kind = name.rpartition("/")
-        shape = next((shape for part, shape in SHAPES.items() if f"/{place}".endswith(f"/{part}")), (len(pieces), 32))
-        if kind == "encodings":
-            layer.encodings = sinusoids(torch.arange(1000), 32)
-        elif kind in ("weight", "bias", "gamma", "beta"):
-            size = shape if kind == "weight" else shape[:1] if kind == "bias" else (32,)
-            value = 0.3 * torch.randn(size, generator=generator) + (kind == "gamma")
-            if name == "decoder/projection/bias":
-                value[pieces.index("<blank>")] = value[pieces.index("<s>")] = -1e4  # ours never emits them
-            setattr(layer, kind, value)
-
-    visit_spec(spec, fill)
-    spec.register_source_vocabulary(pieces)
-    spec.register_target_vocabulary(pieces)
-    spec.validate()
-    spec.optimize(quantization)
-    path.mkdir()
-    spec.save(str(path))
-    config = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps(config | settings))
-    (path / "sentencepiece.model").write_bytes(model)
-    return path
-
-
-def differences(path: Path, limits: Limits = EXACT) -> list[str]:
-    theirs = CTranslate2().open(path)
-    assert theirs is not None
-    return compare(theirs, Ours(CTranslate2().read(path, LANGUAGES)), {}, limits=limits).failures()
-
-
-@pytest.mark.parametrize("ends", [False, True])
-def test_a_source_that_ends_without_a_mark_and_with_one(ends: bool, tmp_path: Path) -> None:
-    assert differences(opennmt(tmp_path / "model", add_source_eos=ends)) == []
-
-
-def test_whole_numbers_are_read_as_what_they_stand_for(tmp_path: Path) -> None:
-    path = opennmt(tmp_path / "model", "int8")
-    exact = parameters(CTranslate2().read(opennmt(tmp_path / "exact"), LANGUAGES))
-    for name, weight in parameters(CTranslate2().read(path, LANGUAGES)).items():
-        assert (weight - exact[name]).abs().max() <= exact[name].abs().max() / 250
-    assert differences(path, Limits(log_probability=0.3, identical=0.0)) == []
-
-
-def test_what_ours_cannot_be_is_named(tmp_path: Path) -> None:
-    path = opennmt(tmp_path / "model")
-    variables, _ = read_variables(path / "model.bin", NETWORK, REVISION)
-    for name, value in {
-        "decoder/scale_outputs": torch.tensor(0.5),
-        "encoder/layernorm_embedding/gamma": torch.ones(32),
-        "encoder/scale_embeddings": torch.tensor(3.0),
-        "encoder/activation": torch.tensor(5, dtype=torch.int8),
-        "decoder/num_heads": torch.tensor(8, dtype=torch.int16),
-    }.items():
-        write_variables(path / "model.bin", NETWORK, REVISION, {**variables, name: value}, "float32")
-        with pytest.raises(UserError, match=f"cannot be imported.*{name}"):
-            CTranslate2().read(path, LANGUAGES)
-
-
-def test_directories_of_before_2023(tmp_path: Path) -> None:
-    """Format version 5, revision 4: one setting for both sides, no config.json, vocabularies as text."""
-    path = opennmt(tmp_path / "model")
-    variables, _ = read_variables(path / "model.bin", NETWORK, REVISION)
-    for name in ("num_heads", "pre_norm", "activation"):
-        variables[name] = variables.pop(f"encoder/{name}")
-        del variables[f"decoder/{name}"]
-    variables["encoder/embeddings/weight"] = variables.pop("encoder/embeddings_0/weight")
-    variables["with_source_eos"] = torch.tensor(1, dtype=torch.int8)
-    write_variables(path / "model.bin", NETWORK, 4, variables, "float32")
-    contents = (path / "model.bin").read_bytes()
-    (path / "model.bin").write_bytes(b"\5" + contents[1:])
-    (path / "config.json").unlink()
-    pieces = json.loads((path / "shared_vocabulary.json").read_text())
-    (path / "shared_vocabulary.json").unlink()
-    (path / "shared_vocabulary.txt").write_text("\n".join(pieces) + "\n")
-    assert differences(path) == []
 
 
 # Damage.
