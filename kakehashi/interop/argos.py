@@ -131,7 +131,7 @@ def _unpacked(path: Path) -> Generator[Path]:
                 _unpack(package, path, Path(work))
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, RuntimeError) as error:
             raise UserError(f"{path} is no whole package: {error}") from error
         yield Path(work)
 

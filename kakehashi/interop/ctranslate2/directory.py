@@ -25,16 +25,16 @@ from kakehashi.models.transformer import Transformer
 from kakehashi.nn.norms import NoNorm
 from kakehashi.translator import ModelDirectory, Translator
 
-LIBRARY = "ctranslate2"
+LIBRARY = "ctranslate2"  # absent from an install without the extra `interop`
 NETWORK, REVISION = "TransformerSpec", 7
 WEIGHTS = "model.bin"
-FILES = (WEIGHTS, CONFIG, *(f"{name}.json" for name in (SHARED, SOURCE, TARGET)))
-"""What is written of a model, the SentencePiece models aside."""
+FILES = (WEIGHTS, CONFIG, *(f"{name}.{kind}" for name in (SHARED, SOURCE, TARGET) for kind in ("json", "txt")))
+"""What there may be of a model, the SentencePiece models aside."""
 SOURCE_MODEL, TARGET_MODEL = "source.spm", "target.spm"
 SEGMENTERS = (SOURCE_MODEL, TARGET_MODEL), ("sentencepiece.model", "sentencepiece.model")
 """Under what names SentencePiece models stand beside a model: OPUS's, and that of who has one."""
 
-_WHOLE = Limits(log_probability=1.0, identical=0.5, score=0.5)
+_WHOLE = Limits(log_probability=1.0, identical=0.5, score=1.0)
 LIMITS: dict[Storage, Limits] = {
     "float32": EXACT,
     "float16": Limits(log_probability=0.05),
@@ -147,7 +147,7 @@ def read(directory: Path, models: tuple[bytes, bytes], languages: tuple[str, str
         source, target = (Vocabulary(len(side.pieces), *side.special) for side in sides)
         model = config.build(source, target)
         fill(model, variables)
-    except (LookupError, ValueError) as error:
+    except (LookupError, ValueError, RuntimeError) as error:  # torch's, where shapes make no sense
         raise UserError(f"{directory} cannot be imported: {error}") from error
     first, second = (side.segmenter(bytes) for side, bytes in zip(sides, models, strict=True))
     joint = lists[0] == lists[1]

@@ -149,6 +149,8 @@ def paired(variables: Variables) -> Variables:
     """Where positions have their sines in one half of the width and their cosines in the other (Marian's): the same
     network with sines and cosines in turns, as ours. All that touches the width is put in that order."""
     width = variables[TABLES[1]].shape[1]
+    if width % 2:
+        return variables
     halves = torch.arange(width).view(-1, 2).T.flatten()  # where each place of halves is found in pairs
     tables = [variables.get(f"{side}/position_encodings/encodings") for side in ("encoder", "decoder")]
     if not all(table is not None and sinusoidal(table, halves) for table in tables):
@@ -187,22 +189,15 @@ def fill(model: Transformer, variables: Variables) -> None:
     _check_understood(variables, model.config, expected)
 
 
-WITHOUT_EFFECT = {
-    *(
-        "alignment_heads",
-        "alignment_layer",
-        "alibi_use_positive_positions",
-        "embeddings_merge",
-        "multi_query_attention",
-    ),
-    *("start_from_zero_embedding", "encodings"),  # understood elsewhere
-}
+WITHOUT_EFFECT = {"alignment_heads", "alignment_layer", "alibi_use_positive_positions", "embeddings_merge"}
+ELSEWHERE = {"multi_query_attention", "start_from_zero_embedding", "encodings"}
+"""Scalars that change no score, and what is understood where it is read."""
 
 
 def _check_understood(variables: Variables, config: EncoderDecoder, expected: Collection[str]) -> None:
     read_as = settings(config)
     for name, found in variables.items():
-        if name in expected or name.rpartition("/")[2] in WITHOUT_EFFECT:
+        if name in expected or name.rpartition("/")[2] in WITHOUT_EFFECT | ELSEWHERE:
             continue
         if name not in read_as:
             raise ValueError(f"{name} has no place in our model")
