@@ -11,7 +11,8 @@ from kakehashi.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kakehashi.interop.parity import EvaluationSet, Limits, Parity
+    from kakehashi.interop.parity import EvaluationSet, Parity
+    from kakehashi.interop.protocol import Limits
 
 Source = Annotated[Path | None, typer.Option(help="A test set: BLEU and chrF of both are compared.")]
 Reference = Annotated[Path | None, typer.Option(help="Its right translations.")]
@@ -44,18 +45,26 @@ def import_(
     _report(lambda: import_model(format, directory, model, languages, test, _limits(tolerance)))
 
 
-@app.command(epilog=example("kakehashi export runs/demo/model opus --format huggingface"))
+@app.command(
+    epilog=example(
+        "kakehashi export runs/demo/model opus --format huggingface",
+        "kakehashi export runs/demo/model en-de.argosmodel --format argos --storage int8",
+    )
+)
 def export(
     model: ModelArgument,
     destination: Annotated[Path, typer.Argument(help="What to write.", show_default=False)],
     format: Annotated[str, typer.Option(help="huggingface, ctranslate2 or argos.", show_default=False)],
+    storage: Annotated[
+        str, typer.Option(help="Of the weights: float32; not for huggingface: float16, int16, int8.")
+    ] = "float32",
     source: Source = None,
     reference: Reference = None,
     tolerance: Tolerance = None,
 ) -> None:
     """Write a model for another library, and prove that it is the same model there."""
     from kakehashi.directory import read_config
-    from kakehashi.interop import FORMATS
+    from kakehashi.interop import FORMATS, stored
     from kakehashi.interop.transfer import export_model
     from kakehashi.translator import ModelDirectory
 
@@ -63,7 +72,8 @@ def export(
         raise UserError(f"--format {format}: choose from {', '.join(FORMATS)}")
     language = read_config(model, ModelDirectory, "translation").target
     test = _test_set(source, reference, language)
-    _report(lambda: export_model(FORMATS[format], model, destination, test, _limits(tolerance)))
+    chosen = stored(FORMATS[format], storage)
+    _report(lambda: export_model(chosen, model, destination, test, _limits(tolerance)))
 
 
 def _test_set(source: Path | None, reference: Path | None, language: str | None) -> "EvaluationSet | None":
@@ -82,10 +92,10 @@ def _test_set(source: Path | None, reference: Path | None, language: str | None)
     return EvaluationSet(sources, references, language)
 
 
-def _limits(tolerance: float | None) -> "Limits":
-    from kakehashi.interop.parity import Limits
+def _limits(tolerance: float | None) -> "Limits | None":
+    from kakehashi.interop.protocol import Limits
 
-    return Limits() if tolerance is None else Limits(log_probability=tolerance)
+    return None if tolerance is None else Limits(log_probability=tolerance)
 
 
 def _report(transfer: "Callable[[], Parity]") -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kakehashi.decoding import Beam, Greedy, search
-from kakehashi.interop.protocol import BATCH, LONGEST, Pieces
+from kakehashi.interop.protocol import BATCH, EXACT, LONGEST, Limits, Pieces
 from kakehashi.translator import Translator
 
 
@@ -18,6 +18,7 @@ class Ours:
 
     translator: Translator
     name: str = "kakehashi"
+    limits: Limits = EXACT
 
     @property
     def longest(self) -> int:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from kakehashi.evaluation.metrics import score
-from kakehashi.interop.protocol import Pieces, System
+from kakehashi.interop.protocol import Limits, Pieces, System
 
 FILE = "parity.json"
 BEAM = 4
@@ -26,19 +26,6 @@ SAMPLE = (
     "مرحبا بالعالم",
     " ".join(["A long line is no harder than a short one, but it is longer."] * 8),
 )
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a report must keep.
-
-    log_probability: the largest difference of a token's log-probability, in nats; identical: the share of outputs,
-    greedy and beam, that must be the same (near ties may turn over); score: points of BLEU and chrF.
-    """
-
-    log_probability: float = 1e-3
-    identical: float = 0.9
-    score: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -118,7 +105,8 @@ def compare(
         kept = [pair for pair in zip(test.sources, test.references, strict=True) if fits(pair[0])]
         test = EvaluationSet([source for source, _ in kept], [target for _, target in kept], test.language)
     texts = [*filter(fits, SAMPLE), *(test.sources[:100] if test else ())]
-    sources = [first.segment(text) for text in texts]
+    segmented = [first.segment(text) for text in texts]
+    sources = [pieces for pieces in segmented if pieces]  # of nothing CTranslate2 makes nothing, unasked
     forced = first.translate(sources, beam=1)
     pairs = zip(first.score(sources, forced), second.score(sources, forced), strict=True)
     differences = [abs(a - b) for ours, theirs in pairs for a, b in zip(ours, theirs, strict=True)]
@@ -127,13 +115,13 @@ def compare(
         second=second.name,
         lines=len(texts),
         tokens=len(differences),
-        segmentation=_shared(sources, [second.segment(text) for text in texts]),
+        segmentation=_shared(segmented, [second.segment(text) for text in texts]),
         log_probability=max(differences),
         greedy=_shared(forced, second.translate(sources, beam=1)),
         beam=_shared(first.translate(sources, BEAM), second.translate(sources, BEAM)),
         sizes=sizes,
         scores={} if test is None else _scores(first, second, test),
-        limits=limits or Limits(),
+        limits=limits or first.limits.loosened(second.limits),
     )
 
 

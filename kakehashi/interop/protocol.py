@@ -33,6 +33,31 @@ class Languages:
         return source, target
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a report must keep.
+
+    log_probability: the largest difference of a token's log-probability, in nats; identical: the share of outputs,
+    greedy and beam, that must be the same (near ties may turn over); score: points of BLEU and chrF.
+    """
+
+    log_probability: float = 1e-3
+    identical: float = 0.9
+    score: float = 0.3
+
+    def loosened(self, other: "Limits") -> "Limits":
+        """Those that both keep."""
+        return Limits(
+            log_probability=max(self.log_probability, other.log_probability),
+            identical=min(self.identical, other.identical),
+            score=max(self.score, other.score),
+        )
+
+
+EXACT = Limits()
+"""For weights that nobody rounded."""
+
+
 class System(Protocol):
     """Someone who translates and scores: ours, or a foreign library with the foreign directory.
 
@@ -46,6 +71,11 @@ class System(Protocol):
     @property
     def longest(self) -> int:
         """Tokens of the longest source that it takes, the end included."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """How close it can come to the same model: less close where its weights are rounded."""
         ...
 
     def segment(self, text: str) -> Pieces:

@@ -8,8 +8,8 @@ from pathlib import Path
 from kakehashi.directory import replaced
 from kakehashi.errors import UserError
 from kakehashi.interop.ours import Ours
-from kakehashi.interop.parity import FILE, EvaluationSet, Limits, Parity, compare
-from kakehashi.interop.protocol import Format, Languages, System
+from kakehashi.interop.parity import FILE, EvaluationSet, Parity, compare
+from kakehashi.interop.protocol import Format, Languages, Limits, System
 from kakehashi.translator import Translator
 
 

@@ -18,13 +18,18 @@ from kakehashi.nn.variant import Variant
 
 
 class EncoderDecoder(Variant):
-    """An encoder over the source and a causal decoder that looks at it."""
+    """An encoder over the source and a causal decoder that looks at it.
+
+    source_end: the end of the source is a token like others; or the encoder does not see it, for models that were
+    trained without one (OpenNMT-py's).
+    """
 
     kind: Literal["encoder_decoder"] = "encoder_decoder"
     width: PositiveInt = 512
     heads: PositiveInt = 8
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     embeddings: Embeddings = Embeddings()
+    source_end: Literal["seen", "hidden"] = "seen"
     encoder: Stack = Stack()
     decoder: CrossStack = CrossStack()
 
@@ -55,6 +60,8 @@ class Transformer(nn.Module):
 
     def encode(self, source: Tensor, mask: Tensor) -> Encoded:
         """source [N, S] ids, mask [N, S] True where there is a token -> states [N, S, D]."""
+        if self.config.source_end == "hidden":
+            mask = mask & (source != self.source_vocabulary.end)
         context = Context(positions=torch.arange(source.shape[1], device=source.device)[None], mask=mask)
         states = self.encoder(self.source_embedding(source), context)
         return Encoded(states, mask, losses=context.losses)

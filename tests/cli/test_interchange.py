@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from kakehashi.interop import ours
+from kakehashi.interop.ctranslate2 import runtime
 from kakehashi.interop.huggingface import library, weights
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.translator import Translator
@@ -16,7 +17,7 @@ from .conftest import Run
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (library, ours):
+    for module in (library, ours, runtime):
         monkeypatch.setattr(module, "LONGEST", 8)
 
 
@@ -51,6 +52,14 @@ def test_out_and_in_again(run: Run, post: Path, tmp_path: Path) -> None:
     )
     ended = run("export", post, "theirs", "--format", "huggingface")
     assert ended.code == 2 and "theirs exists" in ended.err
+
+
+def test_a_package_with_rounded_weights(run: Run, model: Path) -> None:
+    ended = run("export", model, "there.argosmodel", "--format", "argos", "--storage", "float16")
+    assert ended.code == 0 and there() >= {"there.argosmodel", "there.argosmodel.parity.json"}, ended.err
+    assert run("import", "there.argosmodel", "again").code == 0
+    ended = run("export", model, "there", "--format", "huggingface", "--storage", "int8")
+    assert ended.code == 2 and "huggingface stores weights as float32" in ended.err
 
 
 def test_mistakes(run: Run, post: Path, model: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from kakehashi.data.phrasebook import generate
 from kakehashi.data.subwords import Unigram, train_subwords
 from kakehashi.interop import ours
+from kakehashi.interop.ctranslate2 import runtime
 from kakehashi.interop.huggingface import library
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.stack import CrossLayer, CrossStack, Layer, Stack
@@ -59,7 +60,7 @@ def pieces_of(*models: bytes) -> list[str]:
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random models seldom end."""
-    for module in (library, ours):
+    for module in (library, ours, runtime):
         monkeypatch.setattr(module, "LONGEST", 16)
 
 

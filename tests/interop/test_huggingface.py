@@ -14,8 +14,8 @@ from kakehashi.errors import UserError
 from kakehashi.interop import huggingface
 from kakehashi.interop.huggingface import HuggingFace, weights
 from kakehashi.interop.ours import Ours
-from kakehashi.interop.parity import EvaluationSet, Limits, Parity
-from kakehashi.interop.protocol import Languages
+from kakehashi.interop.parity import EvaluationSet, Parity
+from kakehashi.interop.protocol import Languages, Limits
 from kakehashi.interop.transfer import ParityError, export_model, import_model
 from kakehashi.nn.feedforward import GELU, GELUSigmoid, GELUTanh, ReLU, SwiGLU, Swish
 from kakehashi.nn.positions import Rope

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kakehashi.interop.parity import EvaluationSet, Limits, Parity, compare
-from kakehashi.interop.protocol import Pieces
+from kakehashi.interop.parity import EvaluationSet, Parity, compare
+from kakehashi.interop.protocol import EXACT, Limits, Pieces
 
 
 @dataclass
@@ -19,6 +19,7 @@ class Echo:
     shift: float = 0.0
     wrong: str | None = None
     longest: int = 1000
+    limits: Limits = EXACT
 
     def segment(self, text: str) -> Pieces:
         return text.split()

@@ -235,3 +235,12 @@ def test_layers_are_tiled_over_the_depth() -> None:
     model = config.build(Vocabulary(9), Vocabulary(9))
     sizes = [layer_of(model.encoder, i).feedforward.get_parameter("inner.weight").shape[0] for i in range(5)]
     assert sizes == [3, 5, 3, 5, 3]
+
+
+def test_an_end_of_the_source_that_is_hidden_changes_nothing() -> None:
+    hidden = EncoderDecoder(width=16, heads=2, dropout=0, source_end="hidden").build(Vocabulary(20), Vocabulary(20))
+    source, mask = torch.tensor([[5, 6, 2, 0], [7, 8, 9, 2]]), torch.tensor([[True] * 3 + [False], [True] * 4])
+    tokens, without = torch.tensor([[1, 4, 5], [1, 6, 7]]), source.masked_fill(source == 2, 0)
+    first = hidden.eval().decode(tokens, hidden.encode(source, mask)).logits
+    second = hidden.decode(tokens, hidden.encode(without, without != 0)).logits
+    torch.testing.assert_close(first, second)

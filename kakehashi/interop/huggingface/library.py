@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers
 
-from kakehashi.interop.protocol import BATCH, LONGEST, Pieces
+from kakehashi.interop.protocol import BATCH, EXACT, LONGEST, Limits, Pieces
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Transformers:
     model: Any
     tokenizer: Any
     name: str = f"transformers {transformers.__version__}"
+    limits: Limits = EXACT
 
     @classmethod
     def load(cls, path: Path) -> "Transformers":

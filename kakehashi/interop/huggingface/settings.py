@@ -149,6 +149,8 @@ def check(model: ModelConfig) -> None:
         > 1
     ):
         wrong.append(f"feedforwards of {len(kinds)} kinds in one model")
+    if model.source_end != "seen":
+        wrong.append(f"model.source_end={model.source_end}")
     if model.encoder.placement == "pre" and model.embeddings.tie != "all":
         wrong.append(f"model.embeddings.tie={model.embeddings.tie} with placement=pre")
     if wrong:

@@ -1,0 +1,1 @@
+"""CTranslate2's model directories, read and written without CTranslate2."""

@@ -1,0 +1,141 @@
+"""Packages of Argos Translate: ours as it uses them, its own here, and those that are damaged or traps."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import pytest
+import sentencepiece
+
+from kakehashi.errors import UserError
+from kakehashi.interop.argos import Argos
+from kakehashi.interop.ours import Ours
+from kakehashi.interop.parity import compare
+from kakehashi.interop.protocol import Languages, Limits
+from kakehashi.translator import Translator
+
+FOLDER = "translate-en_de-1_0"
+Own = Callable[..., Translator]
+
+
+@pytest.fixture(params=["all", "target"])
+def ours(request: pytest.FixtureRequest, own: Own) -> Translator:
+    """With one vocabulary, and with two."""
+    return own(request.param, bias="learned")
+
+
+@pytest.fixture
+def package(own: Own, tmp_path: Path) -> Path:
+    path = tmp_path / "en_de.argosmodel"
+    Argos().write(own(), path)
+    return path
+
+
+def as_argos_does(path: Path, text: str, folder: Path) -> str:
+    """What argos-translate-lt 1.12 makes of a sentence with an installed package (translate.py, tokenizer.py)."""
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder)
+    (installed,) = folder.iterdir()
+    pieces: Any = sentencepiece.SentencePieceProcessor()
+    pieces.LoadFromFile(str(installed / "sentencepiece.model"))
+    translator = ctranslate2.Translator(str(installed / "model"))
+    (found,) = translator.translate_batch(
+        [pieces.encode(text, out_type=str)],
+        replace_unknowns=True,
+        beam_size=4,
+        length_penalty=0.0,
+        max_decoding_length=16,
+    )
+    joined = pieces.decode_pieces(found.hypotheses[0]).replace("▁", " ").replace("_", " ")
+    return joined.removeprefix(" ")
+
+
+def test_argos_translates_with_ours_as_we_do(ours: Translator, tmp_path: Path) -> None:
+    path, text = tmp_path / "en_de.argosmodel", "Where is the station?"
+    Argos().write(ours, path)
+    expected = ours.translate([text], kind="beam", size=4, length_penalty=0.0, max_length=16)
+    assert [as_argos_does(path, text, tmp_path / "installed")] == [expected[0].removeprefix(" ")]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["en_de.argosmodel", "installed"]
+
+
+def test_the_package_says_what_it_is(package: Path) -> None:
+    with zipfile.ZipFile(package) as archive:
+        metadata = json.loads(archive.read(f"{FOLDER}/metadata.json"))
+        assert {name.split("/")[0] for name in archive.namelist()} == {FOLDER}
+        config = json.loads(archive.read(f"{FOLDER}/model/config.json"))
+    named = {"from_code": "en", "from_name": "English", "to_code": "de", "to_name": "German", "type": "translate"}
+    assert named.items() <= metadata.items() and config["add_source_eos"]
+
+
+def test_there_and_back(ours: Translator, tmp_path: Path) -> None:
+    path = tmp_path / "en_de.argosmodel"
+    Argos().write(ours, path)
+    theirs, again = Argos().open(path), Argos().read(path, Languages())
+    assert theirs is not None and (again.config.source, again.config.target) == ("en", "de")
+    report = compare(theirs, Ours(again), {}, limits=Limits(log_probability=1e-4, identical=0.5))
+    assert report.failures() == []
+
+
+def test_an_installed_package_is_a_folder(package: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(package) as archive:
+        archive.extractall(tmp_path / "installed")
+    folder = tmp_path / "installed" / FOLDER
+    assert Argos().recognises(folder) and Argos().read(folder, Languages()).config.target == "de"
+
+
+def changed(package: Path, changes: dict[str, str | bytes | None]) -> Path:
+    """The package with members added, replaced or left out."""
+    path = package.with_name("changed.argosmodel")
+    with zipfile.ZipFile(package) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        members: dict[str, str | bytes | None] = {name: old.read(name) for name in old.namelist()} | changes
+        for name, contents in members.items():
+            if contents is not None:
+                new.writestr(name, contents)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"../evil.txt": "x"}, "would lie outside of its folder"),
+        ({f"{FOLDER}/../../evil": "x"}, "would lie outside of its folder"),
+        ({"/etc/evil": "x"}, "would lie outside of its folder"),
+        ({"..\\evil": "x"}, "would lie outside of its folder"),
+        ({f"{FOLDER}/model/model.bin": bytes(200_000_000)}, "no honest package: it would unpack to"),
+        ({"other/metadata.json": "{}"}, "2 files metadata.json"),
+        ({f"{FOLDER}/metadata.json": None}, "0 files metadata.json"),
+        ({f"{FOLDER}/metadata.json": "{"}, "metadata.json of the package cannot be read"),
+        ({f"{FOLDER}/metadata.json": '{"type": "sbd"}'}, "not that of a package that translates"),
+        ({f"{FOLDER}/metadata.json": '{"target_prefix": "__de__"}'}, "writes several languages"),
+        ({f"{FOLDER}/metadata.json": "{}"}, "give --from and --to"),
+        ({f"{FOLDER}/sentencepiece.model": None}, "has no sentencepiece.model"),
+        ({f"{FOLDER}/model/model.bin": None}, "cannot read"),
+        ({f"{FOLDER}/model/model.bin": b"\6\0\0\0"}, "is damaged"),
+    ],
+)
+def test_a_strange_package_is_one_message(changes: dict[str, Any], message: str, package: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    path = changed(package, changes)
+    with pytest.raises(UserError, match=message):
+        Argos().read(path, Languages())
+    path.unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
+def test_a_cut_package_is_one_message(share: float, package: Path) -> None:
+    contents = package.read_bytes()
+    package.write_bytes(contents[: int(share * len(contents))])
+    with pytest.raises(UserError, match="is no whole package"):
+        Argos().read(package, Languages())
+
+
+def test_a_package_with_a_flipped_bit_is_one_message(package: Path) -> None:
+    contents = bytearray(package.read_bytes())
+    contents[len(contents) // 2] ^= 255
+    package.write_bytes(contents)
+    with pytest.raises(UserError):
+        Argos().read(package, Languages())
