@@ -13,20 +13,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from kakehashi.text_generator import TextGenerator
     from kakehashi.training.run import Outcome
     from kakehashi.translator import Translator
 
-__all__ = ["load", "train"]
+__all__ = ["load", "load_language_model", "train"]
 
 
 def load(directory: Path | str, precision: Literal["fp32", "bf16"] = "fp32", device: str = "auto") -> "Translator":
-    """Opens a model directory. Its `translate`, `alternatives` and `stream` take the fields of `decoding` as keywords.
+    """Opens a translator's directory. Its `translate`, `alternatives` and `stream` take the fields of `decoding` as
+    keywords.
 
     Raises UserError when a file is missing, damaged, of another format version, or does not fit the others.
     """
     from kakehashi.translator import Translator
 
     return Translator.load(directory, precision, device)
+
+
+def load_language_model(
+    directory: Path | str, precision: Literal["fp32", "bf16"] = "fp32", device: str = "auto"
+) -> "TextGenerator":
+    """Opens a language model's directory. Its `generate` takes the fields of `decoding` as keywords.
+
+    Raises UserError as `load` does.
+    """
+    from kakehashi.text_generator import TextGenerator
+
+    return TextGenerator.load(directory, precision, device)
 
 
 def train(recipe: Path | str, directory: Path | str, overrides: Sequence[str] = (), resume: bool = False) -> "Outcome":

@@ -26,6 +26,7 @@ from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.shapes import Shape, parameter_shapes
 from kakehashi.models.shapes import shapes as tensor_shapes
 from kakehashi.models.transformer import Transformer
+from kakehashi.nn.feedforward import ExpertsFeedForward
 from kakehashi.text_generator import LanguageModelDirectory, TextGenerator
 from kakehashi.training.recipe import PRESETS, Training
 from kakehashi.translator import ModelDirectory, Translator
@@ -59,7 +60,7 @@ def describe(
     if shapes is not None:
         title = f"shapes of the tensors, for a source and a target of {shapes} tokens"
         if isinstance(network, Transformer):
-            lines += ["", title, *_table(tensor_shapes(network, shapes, shapes))]
+            lines += ["", title, *_table(tensor_shapes(_with_values(network), shapes, shapes))]
         else:
             lines += ["", f"{title}: shown for models of kind encoder_decoder only"]
         lines += ["", "shapes of the parameters", *_table(parameter_shapes(network))]
@@ -79,6 +80,16 @@ def parameters(model: nn.Module) -> dict[str, int]:
         part = name.partition(".")[0]
         counts[part if part in STACKS else "embeddings"] += parameter.numel()
     return {part: counts[part] for part in ("embeddings", *STACKS) if part in counts}
+
+
+def _with_values(model: Transformer) -> Transformer:
+    """A network that was built without memory gets some where it must: tokens choose their experts by value."""
+    if not model.projection.weight.is_meta or not any(isinstance(m, ExpertsFeedForward) for m in model.modules()):
+        return model
+    model.to_empty(device="cpu")
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    return model
 
 
 def _find(model: Path, vocabulary: int | None, overrides: Sequence[str]) -> _Found:

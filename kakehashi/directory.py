@@ -7,7 +7,8 @@ A model directory is relocatable and holds no pickle: `config.yaml` (how the mod
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -63,7 +64,7 @@ def load_model(model: nn.Module, directory: Path, precision: Precision, device: 
     `device`: torch's name of one; "auto" takes a GPU where there is one. Raises UserError when the file is damaged or
     does not fit.
     """
-    _load_weights(model, directory / WEIGHTS)
+    load_weights(model, directory)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     model.to(device=place, dtype=torch.bfloat16 if precision == "bf16" else torch.float32).eval()
     return place
@@ -83,29 +84,46 @@ def save(
     directory = directory.resolve()
     if directory.exists() and not (directory / CONFIG).is_file() and not _empty(directory):
         raise UserError(f"{directory} exists and is no model directory: choose another place, or remove it")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    mark = secrets.token_hex(4)
-    new, old = (directory.with_name(f".{directory.name}.{mark}.{what}") for what in ("new", "old"))
-    try:
+    with replaced(directory) as new:
         new.mkdir()
         (new / CONFIG).write_text(dump(config), "utf-8")
         save_file({name: each.detach().cpu().contiguous() for name, each in _tensors(model).items()}, new / WEIGHTS)
         save_vocabulary(new)
         if card is not None:
             (new / CARD).write_text(json.dumps(card, ensure_ascii=False, indent=2) + "\n", "utf-8")
-        for path in (*new.iterdir(), new):
-            sync(path)
-        if directory.exists():
-            directory.rename(old)
+
+
+@contextmanager
+def replaced(path: Path) -> Generator[Path]:
+    """A temporary name beside `path`, for a file or a folder to be made there; what is made takes the place of what
+    stands at `path` when the block ends, and is removed when the block raises."""
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mark = secrets.token_hex(4)
+    new, old = (path.with_name(f".{path.name}.{mark}.{what}") for what in ("new", "old"))
+    try:
+        yield new
+        for each in (*new.rglob("*"), new):
+            sync(each)
+        if path.exists():
+            path.rename(old)
         try:
-            new.rename(directory)
+            new.rename(path)
         except OSError:
-            old.rename(directory)
+            if old.exists():
+                old.rename(path)
             raise
-        sync(directory.parent)
+        sync(path.parent)
     finally:
-        shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+        _remove(new)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _empty(path: Path) -> bool:
@@ -138,7 +156,9 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict(named.values())
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, directory: Path) -> None:
+    """Raises UserError that lists what does not fit, when the file is damaged, or the model is another."""
+    path = directory / WEIGHTS
     try:
         stored = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -153,5 +173,5 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     wrong += [f"{name} is missing" for name in sorted(expected.keys() - both)]
     wrong += [f"{name} is unexpected" for name in sorted(stored.keys() - both)]
     if wrong:
-        raise UserError(f"{path} does not fit config.yaml and the vocabulary beside it:\n  " + "\n  ".join(wrong))
+        raise UserError(f"{path} does not fit the configuration and the vocabulary:\n  " + "\n  ".join(wrong))
     model.load_state_dict(stored, strict=False)  # not strict: the other names of tied tensors are not in the file

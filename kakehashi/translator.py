@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from kakehashi.config import Config, merge, resolve
 from kakehashi.data.subwords import SegmenterPair, Subwords, load_pair, save_pair
-from kakehashi.decoding import Beam, Decoding, Hypothesis, search
+from kakehashi.decoding import Beam, Decoding, Hypothesis, Sample, search
+from kakehashi.decoding.loops import looping
 from kakehashi.directory import Precision, load_model, read_card, read_config, save
 from kakehashi.errors import UserError
 from kakehashi.models import ModelConfig
@@ -61,18 +62,20 @@ class Translation:
 
 @dataclass(frozen=True)
 class _Part:
-    """A piece of a line that fits the model, and what follows its translation."""
+    """A piece of a line that fits the model, what its translation begins with, and what follows it."""
 
     text: str
     ids: list[int]
     separator: str
+    prefix: tuple[int, ...] = ()
 
 
 @dataclass
 class Translator:
     """A trained model with all that it needs to translate text.
 
-    `batch_tokens`: source tokens of a batch, padding counted; `max_source_tokens`: longer lines are split.
+    `batch_tokens`: source tokens of a batch, padding counted; `max_source_tokens`: longer lines are split; `loops`: a
+    translation that ends in the same tokens so many times in a row (2 or more) gets a note; None: none does.
     """
 
     config: ModelDirectory
@@ -81,6 +84,7 @@ class Translator:
     card: dict[str, Any] | None = None
     batch_tokens: int = 2048
     max_source_tokens: int = 256
+    loops: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
@@ -96,7 +100,7 @@ class Translator:
         directory = Path(directory)
         config = read_config(directory, ModelDirectory, "translation")
         segmenters = load_pair(directory)
-        model = config.model.build(Vocabulary(segmenters.source.size), Vocabulary(segmenters.target.size))
+        model = config.model.build(*(Vocabulary(each.size, *each.special) for each in segmenters))
         place = load_model(model, directory, precision, device)
         return cls(config, cast(Translating, model), segmenters, read_card(directory), device=place)
 
@@ -108,32 +112,42 @@ class Translator:
         model, vocabulary = cast(nn.Module, self.model), partial(save_pair, self.segmenters)
         save(Path(directory), self.config, model, vocabulary, self.card)
 
-    def translate(self, texts: Sequence[str], **overrides: Any) -> list[str]:
+    def translate(self, texts: Sequence[str], prefix: str = "", **overrides: Any) -> list[str]:
         """The best translation of each text; `overrides` are fields of `decoding`: `kind="greedy", max_length=20`."""
-        return [translation.text for translation in self.stream(texts, **overrides)]
+        return [translation.text for translation in self.stream(texts, prefix=prefix, **overrides)]
 
-    def alternatives(self, texts: Sequence[str], count: int, **overrides: Any) -> list[list[Translation]]:
-        """The `count` best translations of each text, best first, no text twice; fewer where no more are found."""
-        return [[best, *best.alternatives] for best in self.stream(texts, count=count, **overrides)]
+    def alternatives(
+        self, texts: Sequence[str], count: int, prefix: str = "", **overrides: Any
+    ) -> list[list[Translation]]:
+        """The `count` best translations of each text, best first, no text twice; fewer where no more are found.
+
+        Sampling draws each with a seed of its own, from `seed` upwards.
+        """
+        return [[best, *best.alternatives] for best in self.stream(texts, count=count, prefix=prefix, **overrides)]
 
     def stream(
-        self, lines: Iterable[str], count: int = 1, window: int = 2000, **overrides: Any
+        self, lines: Iterable[str], count: int = 1, window: int = 2000, prefix: str = "", **overrides: Any
     ) -> Iterator[Translation]:
         """Translates endless input in order and in bounded memory.
 
         `window` lines are read, sorted by length, batched and given back at a time (1 when someone waits for each
         line). A blank line stays as it is; a line break inside a text is kept.
+
+        prefix: what every translation of a line begins with: whole words, since it is cut into subwords by itself;
+        white space at its end is left out. Scores are those of what follows it.
         """
         decoding = self._decoding(overrides)
         if window < 1:
             raise UserError(f"window={window}: at least one line must be read at a time")
-        return self._stream(iter(lines), count, window, decoding)
+        start = tuple(self.segmenters.target.encode(prefix.rstrip())) if prefix.strip() else ()
+        return self._stream(iter(lines), count, window, start, decoding)
 
-    def _stream(self, lines: Iterator[str], count: int, window: int, decoding: Decoding) -> Iterator[Translation]:
+    def _stream(
+        self, lines: Iterator[str], count: int, window: int, prefix: tuple[int, ...], decoding: Decoding
+    ) -> Iterator[Translation]:
         while batch := list(islice(lines, window)):
-            lines_of_parts = [self._parts(line) for line in batch]
-            sources = [part.ids for parts in lines_of_parts for part in parts]
-            hypotheses = iter(self._search(sources, count, decoding))
+            lines_of_parts = [_begun(self._parts(line), prefix) for line in batch]
+            hypotheses = iter(self._search([part for parts in lines_of_parts for part in parts], count, decoding))
             for line, parts in zip(batch, lines_of_parts, strict=True):
                 yield self._join(line, parts, [next(hypotheses) for _ in parts], count)
 
@@ -155,18 +169,34 @@ class Translator:
         parts[-1] = replace(parts[-1], separator="")
         return parts
 
-    def _search(self, sources: Sequence[list[int]], count: int, decoding: Decoding) -> list[list[Hypothesis]]:
-        """Hypotheses of each source, in order; none for an empty one. Alike lengths share a batch."""
-        results: list[list[Hypothesis]] = [[] for _ in sources]
-        order = sorted((i for i, ids in enumerate(sources) if ids), key=lambda i: len(sources[i]), reverse=True)
-        while order:
-            rows = max(1, self.batch_tokens // max(SHORTEST, len(sources[order[0]]) + 1))
-            batch, order = order[:rows], order[rows:]
-            source, mask = self._collate([sources[i] for i in batch])
-            wanted = count if count == 1 else max(count, decoding.build().size)  # spares, for texts that are equal
-            for i, hypotheses in zip(batch, search(self.model, source, mask, decoding, wanted), strict=True):
-                results[i] = hypotheses
+    def _search(self, parts: Sequence[_Part], count: int, decoding: Decoding) -> list[list[Hypothesis]]:
+        """Hypotheses of each part, in order; none for a blank one. Alike lengths with one prefix share a batch."""
+        results: list[list[Hypothesis]] = [[] for _ in parts]
+        for prefix in dict.fromkeys(part.prefix for part in parts):
+            alike = [i for i, part in enumerate(parts) if part.ids and part.prefix == prefix]
+            order = sorted(alike, key=lambda i: len(parts[i].ids), reverse=True)
+            while order:
+                rows = max(1, self.batch_tokens // max(SHORTEST, len(parts[order[0]].ids) + 1))
+                batch, order = order[:rows], order[rows:]
+                found = self._found([parts[i].ids for i in batch], prefix, count, decoding)
+                for i, hypotheses in zip(batch, found, strict=True):
+                    results[i] = hypotheses
         return results
+
+    def _found(
+        self, sources: Sequence[list[int]], prefix: tuple[int, ...], count: int, decoding: Decoding
+    ) -> list[list[Hypothesis]]:
+        """The hypotheses of one batch, best first."""
+        source, mask = self._collate(sources)
+        start = torch.tensor([[self.model.target_vocabulary.begin, *prefix]] * len(sources), device=self.device)
+        if not isinstance(decoding, Sample):
+            wanted = count if count == 1 else max(count, decoding.build().size)  # spares, for texts that are equal
+            return search(self.model, source, mask, decoding, wanted, start)
+        seeds = range(decoding.seed, decoding.seed + max(1, count))
+        draws = [decoding.model_copy(update={"seed": seed}) for seed in seeds]
+        drawn = [search(self.model, source, mask, draw, min(count, 1), start) for draw in draws]
+        of_each = ([best for (best,) in found] for found in zip(*drawn, strict=True))
+        return [sorted(found, key=lambda h: (h.finished, h.score), reverse=True) for found in of_each]
 
     def _collate(self, sources: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
         vocabulary = self.model.source_vocabulary
@@ -183,6 +213,9 @@ class Translator:
             notes.append(f"more than {self.max_source_tokens} source tokens: split into {pieces} parts")
         if not all(hypotheses[0].finished for hypotheses in found if hypotheses):
             notes.append("the length limit came before the end: the translation may be incomplete")
+        best_ones = [hypotheses[0].tokens for hypotheses in found if hypotheses]
+        if self.loops is not None and any(looping(tokens, self.loops) for tokens in best_ones):
+            notes.append(f"the translation repeats itself at least {self.loops} times at its end")
         ranked: dict[str, Translation] = {}
         for place in range(max([1, *map(len, found)])):
             chosen = [hypotheses[min(place, len(hypotheses) - 1)] if hypotheses else None for hypotheses in found]
@@ -195,7 +228,13 @@ class Translator:
         return replace(best, alternatives=tuple(others))
 
     def _text(self, part: _Part, hypothesis: Hypothesis | None) -> str:
-        return part.text if hypothesis is None else self.segmenters.target.decode(hypothesis.tokens)
+        return part.text if hypothesis is None else self.segmenters.target.decode([*part.prefix, *hypothesis.tokens])
+
+
+def _begun(parts: list[_Part], prefix: tuple[int, ...]) -> list[_Part]:
+    """The parts of a line, the first that says something with the line's prefix."""
+    first = next((i for i, part in enumerate(parts) if part.ids), None)
+    return [replace(part, prefix=prefix) if i == first else part for i, part in enumerate(parts)] if prefix else parts
 
 
 # Over-long lines: where they may be split, best places first.

@@ -1,10 +1,14 @@
-"""The table of variants: its rows are those of the unions, and its lines what was measured."""
+"""The tables of benchmarks: the variants' rows are those of the unions, and lines say what was measured. The page on
+scaling."""
 
+import json
 import re
 from typing import get_args
 
 import pytest
 
+from benchmarks import scaling
+from benchmarks.precision import table
 from benchmarks.variant_rows import Row, rows
 from benchmarks.variants import key_of, settings_of, variants_table
 from kakehashi.config.places import alternatives, kinds
@@ -62,3 +66,28 @@ def test_the_table_says_what_was_measured_and_why_not(found: list[Row]) -> None:
     assert key_of(row, "learning", settings_of("learning", 3, 50)) != key_of(
         row, "learning", settings_of("learning", 4, 50)
     )
+
+
+def test_the_page_on_scaling_is_what_was_measured_and_projected() -> None:
+    found = json.loads(scaling.RESULTS.read_text(encoding="utf-8"))
+    assert scaling.TABLE.read_text(encoding="utf-8") == scaling.page(found)
+
+
+def test_a_ring_sends_nearly_twice_the_gradients_and_hiding_it_helps() -> None:
+    network = scaling.Network("test", bandwidth=1e9, latency=0)
+    assert scaling.exchange_seconds(1000, 2, network) == pytest.approx(4000 / 1e9)
+    assert scaling.exchange_seconds(1000, 512, network) == pytest.approx(2 * 4000 / 1e9, rel=0.01)
+    plain, hidden = (scaling.efficiency(10**8, 16_384, 8, network, share) for share in (0, 2 / 3))
+    assert 0 < plain < hidden <= 1
+
+
+def test_the_table_of_number_formats_sets_them_beside_the_seeds() -> None:
+    found = {
+        (form, seed): {"training": 1.0 + 0.2 * seed + off, "development": 2.0}
+        for form, off in (("fp32", 0.0), ("bf16", 0.001))
+        for seed in (1, 2)
+    }
+    lines = table(found, 2)
+    assert "| training | 2 | 1.4000 | 1.4010 | +0.0010 |" in lines
+    assert "| training | mean | 1.3000 | 1.3010 | +0.0010 (seeds: 0.1414) |" in lines
+    assert lines[-1] == "| development | mean | 2.0000 | 2.0000 | +0.0000 (seeds: 0.0000) |"

@@ -80,6 +80,11 @@ def test_shapes_of_the_paper() -> None:
     assert row(text, "table.weight") == "37000x512"
 
 
+def test_shapes_of_experts_who_choose_by_value() -> None:
+    text = describe(Path("tiny"), shapes=5, overrides=["model.encoder.layers=[{feedforward: experts}]"])
+    assert row(text, "feed-forward: router").split()[0] == "5x8"
+
+
 def test_a_model_directory(directory: Path) -> None:
     text = describe(directory)
     translator = Translator.load(directory)

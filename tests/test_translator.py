@@ -20,7 +20,7 @@ from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
 from kakehashi.models.stack import CrossStack, Stack
 from kakehashi.models.transformer import EncoderDecoder
 from kakehashi.nn.embeddings import Embeddings
-from kakehashi.translator import ModelDirectory, Translator, split_text
+from kakehashi.translator import ModelDirectory, Translator
 
 WORDS = ["the", "cat", "dog", "sees", "a", "house", "and", "runs", "home", "now"]
 TEXTS = [" ".join(words) for words in itertools.islice(itertools.permutations(WORDS, 4), 0, 4000, 13)]
@@ -163,6 +163,32 @@ def test_hypotheses_of_equal_text_are_one_alternative(copier: Translator, monkey
 # Settings
 
 
+def test_alternatives_by_sampling_are_those_of_the_seeds_that_follow(copier: Translator) -> None:
+    sampled: dict[str, Any] = {"kind": "sample", "temperature": 3.0, "max_length": 4}
+    (found,) = copier.alternatives(["the cat sees a house"], 5, seed=3, **sampled)
+    each = [copier.translate(["the cat sees a house"], seed=seed, **sampled)[0] for seed in range(3, 8)]
+    assert {translation.text for translation in found} == set(each) and len(found) > 1
+    ranks = [(translation.finished, translation.score) for translation in found]
+    assert ranks == sorted(ranks, reverse=True)
+
+
+@pytest.mark.parametrize("decoding", [{"kind": "greedy"}, {"kind": "beam", "size": 3}, {"kind": "sample"}])
+@pytest.mark.parametrize("prefix", ["dog", "the dog sees", "未知 ", "two  spaces"])
+def test_a_translation_begins_with_its_prefix(trained: Translator, prefix: str, decoding: dict[str, Any]) -> None:
+    texts = ["the cat", "", "a house and a dog\n\nnow", "now"]
+    found = trained.translate(texts, prefix=prefix, max_length=6, **decoding)
+    assert [text.startswith(prefix.rstrip()) for text in found] == [True, False, True, True]
+    assert found[1] == ""
+    assert found[3] == trained.translate(["now"], prefix=prefix, max_length=6, **decoding)[0]
+    assert trained.translate(texts, prefix=" ", **decoding) == trained.translate(texts, **decoding)
+
+
+def test_a_prefix_that_leaves_no_place_is_refused(copier: Translator) -> None:
+    copier.model.max_length = 8
+    with pytest.raises(UserError, match="the text to begin with has"):
+        copier.translate(["cat"], prefix="the cat sees a house and the dog runs home")
+
+
 def test_overrides_are_the_fields_of_decoding(copier: Translator) -> None:
     (cut,) = copier.stream(["the cat sees a dog and runs"], kind="greedy", max_length=3)
     assert not cut.finished
@@ -204,6 +230,14 @@ def test_a_line_that_is_too_long_is_split_at_its_sentences_and_says_so(copier: T
     assert copier.model.longest <= 12
 
 
+def test_a_loop_is_noted_where_asked(copier: Translator) -> None:
+    copier.loops = 3
+    found = [translation.note for translation in copier.stream(["cat dog dog dog", "the cat dog dog", "", "now"])]
+    assert ["repeats itself" in note for note in found] == [True, False, False, False]
+    copier.loops = None
+    assert [translation.note for translation in copier.stream(["cat dog dog dog"])] == [""]
+
+
 def test_no_word_is_lost_whatever_the_line(copier: Translator) -> None:
     copier.max_source_tokens = 20
     for line in (" ".join(TEXTS[:30]), "猫" * 200, "a" * 500, ", ".join(TEXTS[:9]), "。".join(["犬と猫"] * 40)):
@@ -226,25 +260,6 @@ def test_the_models_own_limit_holds(copier: Translator) -> None:
     model.max_length = 10
     translator = Translator(copier.config, model, copier.segmenters)
     assert translator.max_source_tokens == 10
-
-
-@pytest.mark.parametrize(
-    ("text", "size", "pieces"),
-    [
-        ("short", 9, ["short"]),
-        ("One. Two! Three?", 9, ["One.", "Two!", "Three?"]),
-        ("He paid 3.50 now. Yes.", 18, ["He paid 3.50 now.", "Yes."]),
-        ('He said "no." Then he left.', 20, ['He said "no."', "Then he left."]),
-        ("猫だ。「犬だ。」家だ！", 6, ["猫だ。", "「犬だ。」", "家だ！"]),
-        ("one, two, three, four", 10, ["one, two,", "three,", "four"]),
-        ("one two three four", 8, ["one two", "three", "four"]),
-        ("abcdefghijk", 4, ["abcd", "efgh", "ijk"]),
-        ("", 4, [""]),
-        ("        ", 4, ["        "]),
-    ],
-)
-def test_split_text(text: str, size: int, pieces: list[str]) -> None:
-    assert split_text(text, lambda piece: len(piece) <= size) == pieces
 
 
 # Model directories

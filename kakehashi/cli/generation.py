@@ -34,4 +34,8 @@ def generate(
         raise UserError(f"one prompt at a time, not {len(prompts)}: put it between quotes")
     generator = TextGenerator.load(model)
     generator = replace(generator, config=resolve(generator.config.model_dump(), LanguageModelDirectory, settings))
-    print("\n\n".join(generator.generate(*prompts, count=count)))
+    texts = generator.generate(*prompts, count=count)
+    print("\n\n".join(texts))
+    longest, known = max(len(generator.segmenter.encode(text)) for text in texts), generator.config.length
+    if longest > known:
+        typer.echo(f"note: {longest:,} tokens; in training the longest text had {known:,}", err=True)

@@ -49,9 +49,10 @@ def info(
     from kakehashi import describe
     from kakehashi.data.corpus import write_lines
 
-    print(describe.describe(model, shapes, overrides=overrides or ()))
-    if diagram is not None:
+    described = describe.describe(model, shapes, overrides=overrides or ())
+    if diagram is not None:  # before anything is printed: whoever reads that may stop reading
         write_lines(diagram, describe.diagram(model, overrides or ()).splitlines())
+    print(described)
 
 
 @app.command(epilog=example("kakehashi schema > recipe.schema.json"))

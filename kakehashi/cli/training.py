@@ -6,12 +6,15 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kakehashi.cli.program import Overrides, app, errors, example, print_scores
 from kakehashi.errors import UserError
+
+if TYPE_CHECKING:
+    from kakehashi.training.parallel import Group
 
 
 @app.command(
@@ -34,6 +37,7 @@ def train(
 ) -> None:
     """Train a model: from a recipe, or just from two text files. run=DIR says where (default runs/NAME)."""
     from kakehashi.training.defaults import recipe_for
+    from kakehashi.training.parallel import processes
     from kakehashi.training.recipe import load_recipe
     from kakehashi.training.run import train as run_training
 
@@ -48,16 +52,23 @@ def train(
         if target or from_ or to:
             raise UserError("--target, --from and --to go with --source; a recipe says them as task.target and so on")
         directory = run or Path("runs") / path.stem
-        recipe = load_recipe(path, settings)
     else:
         assert source is not None
         directory = run or Path("runs") / source.name.split(".")[0]
-        choice = recipe_for(source, target, directory, (from_, to), settings)
-        recipe = choice.recipe
-        for reason in choice.reasons:
-            errors.print(reason, highlight=False)
-    with _stopped_runs_can_go_on(directory):
-        outcome = run_training(recipe, directory, resume)
+    with processes() as group:
+        with group.main_first():
+            if path is not None:
+                recipe = load_recipe(path, settings)
+            else:
+                assert source is not None
+                choice = recipe_for(source, target, directory, (from_, to), settings)
+                recipe = choice.recipe
+                for reason in choice.reasons if group.main else ():
+                    errors.print(reason, highlight=False)
+        with _stopped_runs_can_go_on(directory, group):
+            outcome = run_training(recipe, directory, resume)
+    if not group.main:
+        return
     print_scores(outcome.scores)
     verb = {"translation": "translate", "language_model": "generate"}[recipe.task.kind]
     print(f"\nThe model: {directory / 'model'}\nUse it:    kakehashi {verb} {directory / 'model'}")
@@ -71,14 +82,19 @@ def demo(
     """Train, score and use a translator on the built-in corpus, in minutes, without network."""
     from kakehashi.data.corpus import read_lines
     from kakehashi.training.defaults import demo_recipe
+    from kakehashi.training.parallel import processes
     from kakehashi.training.run import train as run_training
     from kakehashi.translator import Translator
 
     run, settings = _run_directory(overrides or [])
     directory = run or Path("runs/demo")
-    recipe = demo_recipe(directory, pair, settings)
-    with _stopped_runs_can_go_on(directory):
-        outcome = run_training(recipe, directory, resume=True)
+    with processes() as group:
+        with group.main_first():
+            recipe = demo_recipe(directory, pair, settings)
+        with _stopped_runs_can_go_on(directory, group):
+            outcome = run_training(recipe, directory, resume=True)
+    if not group.main:
+        return
     print_scores(outcome.scores)
     texts = list(islice(read_lines(directory / "data" / "test.en"), 3))  # none of them was seen in training
     for text, translation in zip(texts, Translator.load(directory / "model").translate(texts), strict=True):
@@ -93,12 +109,14 @@ def _run_directory(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
 
 
 @contextmanager
-def _stopped_runs_can_go_on(directory: Path) -> Generator[None]:
+def _stopped_runs_can_go_on(directory: Path, group: "Group") -> Generator[None]:
     from kakehashi.training.loop import Interrupted
 
     try:
         yield
     except (Interrupted, KeyboardInterrupt) as error:
+        if not group.main:  # torchrun ends all when one says that it failed, and the main one still speaks
+            sys.exit(0)
         saved = "Stopped, all is saved" if isinstance(error, Interrupted) else "Stopped"
         errors.print(
             f"{saved}. To go on: add --resume to the same command (run={directory}).",

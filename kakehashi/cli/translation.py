@@ -38,6 +38,10 @@ def translate(
     ] = None,
     alternatives: Annotated[int, typer.Option(min=1, help="The N best translations of each line.")] = 1,
     scores: Annotated[bool, typer.Option("--scores", help="Each line begins with its score and a TAB.")] = False,
+    prefix: Annotated[str, typer.Option(help="What every translation begins with: whole words.")] = "",
+    loops: Annotated[
+        int | None, typer.Option(min=2, help="Note translations that end in the same N times.", show_default=False)
+    ] = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line, with all that is known.")] = False,
 ) -> None:
     """Translate lines of text as they come: lines in, lines out, in order."""
@@ -47,9 +51,9 @@ def translate(
     files = [a for a in arguments or [] if a not in settings]
     if len(files) > 1:
         raise UserError(f"one file at a time, not {len(files)}: join them with cat and a pipe")
-    translator = _with_decoding(Translator.load(model), settings, alternatives)
+    translator = replace(_with_decoding(Translator.load(model), settings, alternatives), loops=loops)
     for lines in _windows(files[0] if files else "-"):
-        for found in translator.stream(lines, count=alternatives):
+        for found in translator.stream(lines, count=alternatives, prefix=prefix):
             if found.note:
                 note = f"Note: {found.source[:60]!r}: {found.note}"
                 errors.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -59,8 +63,9 @@ def translate(
 
 
 def _with_decoding(translator: "Translator", settings: Sequence[str], alternatives: int) -> "Translator":
-    """The translator with overrides as `decoding=greedy` or `decoding.size=10`, and a wide enough beam."""
+    """The translator with overrides as `decoding=greedy` or `decoding.size=10`, and a wide enough beam, if any."""
     from kakehashi.config import resolve
+    from kakehashi.decoding import Sample
     from kakehashi.translator import ModelDirectory
 
     strangers = [setting for setting in settings if not re.match(r"decoding[.=]", setting)]
@@ -68,7 +73,7 @@ def _with_decoding(translator: "Translator", settings: Sequence[str], alternativ
         raise UserError(f"{strangers[0]}: only decoding can be changed here, as in decoding.size=10")
     tree = translator.config.model_dump()
     config = resolve(tree, ModelDirectory, settings)
-    if alternatives > config.decoding.build().size:
+    if alternatives > config.decoding.build().size and not isinstance(config.decoding, Sample):
         if any(re.match(r"decoding(\.kind|\.size)?=", setting) for setting in settings):
             raise UserError(f"--alternatives {alternatives} needs a beam as wide: decoding.size={alternatives}")
         config = resolve(tree, ModelDirectory, [*settings, "decoding.kind=beam", f"decoding.size={alternatives}"])

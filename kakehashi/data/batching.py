@@ -1,8 +1,6 @@
 """Batches within a token budget: which pairs meet in a step, and how they become padded tensors.
 
 Notable:
-- a step is planned for all processes at once and then dealt out row by row, so that training on many processes sees,
-  step for step, the pairs that one process would see;
 - pairs are cut into bands of like source length, and within a band ordered by target length, up in one band and down
   in the next: neighbours are alike on both sides, and padding stays small;
 - the order within equal lengths, the width of the bands and the order of the steps are drawn anew in each epoch from
@@ -17,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kakehashi.data.subwords import BEGIN, END, PAD
+from kakehashi.data.listed import Special
+from kakehashi.data.subwords import PAD, SPECIAL
 from kakehashi.errors import UserError
 
 # Bands per square root of the number of steps, drawn between these: the flat bottom of the padding measured on
@@ -31,16 +30,17 @@ Indices = NDArray[np.int64]
 class Batch:
     """Padded pairs; B rows, S and T the longest source and target, special ids included."""
 
-    source: Tensor  # [B, S] int64: x + END
+    source: Tensor  # [B, S] int64: x + end
     source_mask: Tensor  # [B, S] bool: True = a token
-    target_input: Tensor  # [B, T] int64: BEGIN + y
-    target_output: Tensor  # [B, T] int64: y + END, PAD elsewhere
+    target_input: Tensor  # [B, T] int64: begin + y
+    target_output: Tensor  # [B, T] int64: y + end, `pad` elsewhere
     indices: Tensor  # [B] int64: the examples' numbers
+    pad: int = PAD  # of the target
 
     @property
     def target_tokens(self) -> int:
         """Target tokens to predict, the ends included, padding not."""
-        return int((self.target_output != PAD).sum())
+        return int((self.target_output != self.pad).sum())
 
     def to(self, device: torch.device | str) -> "Batch":
         return Batch(
@@ -49,26 +49,34 @@ class Batch:
             target_input=self.target_input.to(device, non_blocking=True),
             target_output=self.target_output.to(device, non_blocking=True),
             indices=self.indices.to(device, non_blocking=True),
+            pad=self.pad,
         )
 
 
-def collate(pairs: Sequence[tuple[NDArray[np.int32], NDArray[np.int32]]], indices: Indices) -> Batch:
-    """Pad pairs of ids (without special ids) to one batch; `indices` are their numbers in the corpus."""
+def collate(
+    pairs: Sequence[tuple[NDArray[np.int32], NDArray[np.int32]]],
+    indices: Indices,
+    source: Special = SPECIAL,
+    target: Special = SPECIAL,
+) -> Batch:
+    """Pad pairs of ids (without special ids) to one batch; `indices` are their numbers in the corpus; `source` and
+    `target`: the special ids of both sides."""
     sources, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    source = _padded(sources, before=[], after=[END])
-    target_output = _padded(targets, before=[], after=[END])
+    lengths = torch.tensor([len(each) + 1 for each in sources])
+    padded = _padded(sources, before=[], after=[source.end], pad=source.pad)
     return Batch(
-        source=source,
-        source_mask=source != PAD,
-        target_input=_padded(targets, before=[BEGIN], after=[]),
-        target_output=target_output,
+        source=padded,
+        source_mask=torch.arange(padded.shape[1]) < lengths[:, None],
+        target_input=_padded(targets, before=[target.begin], after=[], pad=target.pad),
+        target_output=_padded(targets, before=[], after=[target.end], pad=target.pad),
         indices=torch.from_numpy(np.asarray(indices, dtype=np.int64)),
+        pad=target.pad,
     )
 
 
-def _padded(rows: Sequence[NDArray[np.int32]], before: list[int], after: list[int]) -> Tensor:
+def _padded(rows: Sequence[NDArray[np.int32]], before: list[int], after: list[int], pad: int) -> Tensor:
     width = max(len(row) for row in rows) + len(before) + len(after)
-    filled = np.full((len(rows), width), PAD, dtype=np.int64)
+    filled = np.full((len(rows), width), pad, dtype=np.int64)
     for i, row in enumerate(rows):
         whole = np.concatenate((before, row, after))
         filled[i, : len(whole)] = whole
@@ -78,13 +86,11 @@ def _padded(rows: Sequence[NDArray[np.int32]], before: list[int], after: list[in
 class BatchSampler:
     """Plans each epoch's steps, from lengths alone, deterministically from (seed, epoch).
 
-    A step's cost is rows * (longest source + longest target), special ids counted, and never exceeds `tokens`, which
-    is the budget of all processes together: rank r of `world` gets every world-th row of each step, from row r.
+    A step's cost is rows * (longest source + longest target), special ids counted, and never exceeds `tokens`.
 
     weights: how often each example is seen in an epoch, on average: 2.5 means twice, and a third time in every second
         epoch (by lot).
-    Raises UserError when there is no example, and when the longest pair does not fit into the budget; on several
-    processes two rows of it for each must fit, for then every process gets at least one row of every step.
+    Raises UserError when there is no example, and when the longest pair does not fit into the budget.
     """
 
     def __init__(
@@ -94,34 +100,29 @@ class BatchSampler:
         tokens: int,
         seed: int,
         weights: NDArray[np.float64] | None = None,
-        rank: int = 0,
-        world: int = 1,
     ) -> None:
         self.source = source_lengths.astype(np.int64) + 1  # + END
         self.target = target_lengths.astype(np.int64) + 1  # + BEGIN or END
-        self.tokens, self.seed, self.weights, self.rank, self.world = tokens, seed, weights, rank, world
+        self.tokens, self.seed, self.weights = tokens, seed, weights
         if len(self.source) == 0:
             raise UserError("no pair is left to train on: see the counts of dropped pairs")
         cost = self.source + self.target
-        longest, rows = int(cost.argmax()), 1 if world == 1 else 2 * world
-        if cost[longest] * rows > tokens:
-            several = f" on {world} processes (two such pairs for each)" if world > 1 else ""
+        longest = int(cost.argmax())
+        if cost[longest] > tokens:
             raise UserError(
                 f"training.batch.tokens = {tokens} is too small: the longest pair has {self.source[longest]} source "
-                f"and {self.target[longest]} target tokens and needs {cost[longest] * rows}{several}; raise "
+                f"and {self.target[longest]} target tokens and needs {cost[longest]}; raise "
                 f"training.batch.tokens, or lower max_tokens, so that long pairs are dropped"
             )
 
     def plan(self, epoch: int) -> list[Indices]:
-        """This rank's examples for every step of the epoch; all ranks have the same number of steps."""
+        """The examples of every step of the epoch."""
         random = np.random.default_rng([self.seed, epoch])
         chosen = self._chosen(random)
         order = chosen[self._order(random, self.source[chosen], self.target[chosen])]
         ends = self._ends(self.source[order], self.target[order])
         steps = np.split(order, ends[:-1])
-        if len(steps[-1]) < self.world:
-            raise UserError(f"{len(order)} pairs are too few for {self.world} processes: use fewer processes")
-        return [steps[i][self.rank :: self.world] for i in random.permutation(len(steps))]
+        return [steps[i] for i in random.permutation(len(steps))]
 
     def _chosen(self, random: np.random.Generator) -> Indices:
         """Each example as often as its weight says; a fraction is decided by lot."""

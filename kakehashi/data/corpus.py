@@ -62,11 +62,16 @@ class Corpus(Config):
     weight: how often each pair is seen in an epoch, relative to weight 1.
     columns: where a row has the source and the target: column numbers from 1 in TSV (default 1 and 2), keys in JSONL
         (default "source" and "target").
+    tag: a token of its own in front of each source of a training corpus, where one model learns several things: the
+        language into which to translate (Johnson et al. 2017, arXiv 1611.04558), or that the pair is a
+        back-translation (Caswell et al. 2019, arXiv 1906.06442). What has no tag is what the model will be used for:
+        [train.{en,de}, {files: train.{de,en}, tag: en}] learns both directions and translates from en to de.
     """
 
     files: FilePath
     weight: float = Field(default=1.0, gt=0)
     columns: tuple[int, int] | tuple[str, str] | None = None
+    tag: Annotated[str, Field(pattern=r"^[\w-]+$")] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "Corpus":

@@ -27,7 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kakehashi.data.corpus import Corpus, Pair, read_pairs
-from kakehashi.data.subwords import BPE, Segmenter, SegmenterPair, Unigram
+from kakehashi.data.subwords import BPE, AnySegmenter, Given, SegmenterPair, Unigram
 from kakehashi.errors import UserError
 
 FORMAT = 1  # raise it when the file's layout, or what is dropped, changes
@@ -53,14 +53,19 @@ class DamagedError(Exception):
 class Shards:
     """Pairs of ids by number, read from the memory-mapped file when asked for.
 
-    source_lengths, target_lengths: [N] tokens of each pair's best segmentation, without special ids.
+    source_lengths, target_lengths: [N] tokens of each pair's best segmentation, a tag among them, no special ids.
     weights: [N] how often each pair is seen in an epoch, from its corpus.
     dropped: pairs that were left out, by reason.
     Raises DamagedError when the file is not whole.
     """
 
     def __init__(
-        self, path: Path, corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int
+        self,
+        path: Path,
+        corpora: Sequence[Corpus],
+        config: Unigram | BPE | Given,
+        segmenters: SegmenterPair,
+        max_tokens: int,
     ) -> None:
         self.path, self._alpha, self._segmenters, self._max_tokens = path, config.sampling, segmenters, max_tokens
         try:
@@ -74,6 +79,7 @@ class Shards:
         self.source_lengths, self.target_lengths = self._source.lengths, self._target.lengths
         self.dropped = report.dropped
         self.weights = np.repeat([corpus.weight for corpus in corpora], report.kept)
+        self._tagged = np.repeat([corpus.tag is not None for corpus in corpora], report.kept)
         if not len(self.weights) == len(self.source_lengths) == len(self.target_lengths):
             raise DamagedError(path)
 
@@ -81,7 +87,7 @@ class Shards:
         return len(self.source_lengths)
 
     def pair(self, index: int, epoch: int, seed: int) -> tuple[Ids, Ids]:
-        """Source and target ids, without special ids.
+        """Source and target ids, without special ids; the source's tag first, where it has one.
 
         With sampling, a segmentation drawn by (seed, epoch, index) alone; its length may differ from the best one's,
         for which batches are planned, but where it exceeds max_tokens the best one is given instead.
@@ -89,15 +95,17 @@ class Shards:
         if self._alpha == 0:
             return self._source[index], self._target[index]
         seeds = np.random.SeedSequence((seed, epoch, index)).generate_state(2)
+        tag = self._source[index][: int(self._tagged[index])]
         return (
-            self._drawn("source_text", self._source, self._segmenters.source, index, int(seeds[0])),
-            self._drawn("target_text", self._target, self._segmenters.target, index, int(seeds[1])),
+            self._drawn("source_text", self._source, self._segmenters.source, index, int(seeds[0]), tag),
+            self._drawn("target_text", self._target, self._segmenters.target, index, int(seeds[1]), tag[:0]),
         )
 
-    def _drawn(self, name: str, best: "_Column", segmenter: Segmenter, index: int, seed: int) -> Ids:
+    def _drawn(self, name: str, best: "_Column", segmenter: AnySegmenter, index: int, seed: int, tag: Ids) -> Ids:
         chunk, row = best.place(index)
-        ids = segmenter.sample(self._chunks[chunk].column(name)[row].as_py(), seed, self._alpha)
-        return np.array(ids, dtype=np.int32) if len(ids) <= self._max_tokens else best[index]
+        text = self._chunks[chunk].column(name)[row].as_py()
+        ids = np.array([*tag, *segmenter.sample(text, seed, self._alpha)], dtype=np.int32)
+        return ids if len(ids) <= self._max_tokens else best[index]
 
 
 class _Column:
@@ -127,7 +135,7 @@ class _Column:
 
 
 def build_shards(
-    corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int, cache: Path
+    corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int, cache: Path
 ) -> Shards:
     """The tokenized corpora, from the cache if they are there.
 
@@ -146,12 +154,13 @@ def build_shards(
     return shards
 
 
-def _key(corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int) -> str:
+def _key(corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int) -> str:
     """Weights are not part of it: they are read from the recipe each time."""
     parts = [str(FORMAT), str(max_tokens), str(config.sampling > 0)]
-    parts += [hashlib.sha256(segmenter.model).hexdigest() for segmenter in segmenters]
+    parts += [segmenter.fingerprint for segmenter in segmenters]
     for corpus in corpora:
-        parts += [str(corpus.columns), *(f"{''.join(path.suffixes)} {_digest(path)}" for path in corpus.paths)]
+        parts += [str(corpus.columns), *([corpus.tag] if corpus.tag else [])]
+        parts += (f"{''.join(path.suffixes)} {_digest(path)}" for path in corpus.paths)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
@@ -164,7 +173,7 @@ def _digest(path: Path) -> str:
 
 
 def _build(
-    path: Path, corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int
+    path: Path, corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int
 ) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -182,7 +191,7 @@ def _build(
 
 
 def _write(
-    file: Any, corpora: Sequence[Corpus], config: Unigram | BPE, segmenters: SegmenterPair, max_tokens: int
+    file: Any, corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int
 ) -> None:
     """Record batches of pairs, then an empty one whose metadata is the report."""
     columns = [pa.field("source", pa.list_(pa.int32())), pa.field("target", pa.list_(pa.int32()))]
@@ -193,8 +202,9 @@ def _write(
     kept = [0] * len(corpora)
     with pa.ipc.new_file(file, schema) as writer:
         for number, corpus in enumerate(corpora):
+            tag = [] if corpus.tag is None else [segmenters.source.tag(corpus.tag)]
             for pairs in _chunks(read_pairs(corpus)):
-                rows = list(_segmented(pairs, segmenters, max_tokens, dropped))
+                rows = list(_segmented(pairs, segmenters, max_tokens, dropped, tag))
                 kept[number] += len(rows)
                 writer.write_batch(_record_batch(rows, schema))
         empty = pa.RecordBatch.from_pylist([], schema=schema)
@@ -207,10 +217,10 @@ def _chunks(pairs: Iterator[Pair]) -> Iterator[list[Pair]]:
 
 
 def _segmented(
-    pairs: list[Pair], segmenters: SegmenterPair, max_tokens: int, dropped: Counter[str]
+    pairs: list[Pair], segmenters: SegmenterPair, max_tokens: int, dropped: Counter[str], tag: list[int]
 ) -> Iterator[tuple[list[int], list[int], Pair]]:
     """The pairs that are kept, with their ids; the others are counted."""
-    sources = segmenters.source.encode_all([pair.source for pair in pairs])
+    sources = [[*tag, *ids] for ids in segmenters.source.encode_all([pair.source for pair in pairs])]
     targets = segmenters.target.encode_all([pair.target for pair in pairs])
     for pair, source, target in zip(pairs, sources, targets, strict=True):
         if not pair.source.strip():

@@ -8,11 +8,11 @@ Notable:
 - a segmentation can be sampled instead of the best one, as regularization, and its seed decides it alone.
 """
 
+import hashlib
 import io
 import os
 import random
 import re
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,9 +24,11 @@ from pydantic import Field
 
 from kakehashi.config import Config, Family
 from kakehashi.data.corpus import Pair
+from kakehashi.data.listed import VOCABULARY, ListedSegmenter, Special, draw, processor
 from kakehashi.errors import UserError
 
 PAD, BEGIN, END, UNKNOWN = 0, 1, 2, 3  # UNKNOWN has an id because SentencePiece demands one; it is never produced
+SPECIAL = Special(PAD, BEGIN, END, UNKNOWN)
 
 JOINT_FILE, SOURCE_FILE, TARGET_FILE = "subwords.model", "source.model", "target.model"
 
@@ -42,8 +44,6 @@ _TO_ESCAPE = re.compile(f"[▁{_ESCAPE}\ud800-\udfff]")
 _TO_UNESCAPE = re.compile(f"{_ESCAPE}[01]")
 # A word; for scripts without spaces (Thai, Lao, Burmese, Khmer, kana, Han) two characters, about a word's length.
 WORD = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{1,2}|[^\W\d_]+|\S")
-
-_sampling = threading.Lock()  # SentencePiece has one random generator for the whole process
 
 
 class _SubwordsConfig(Config):
@@ -80,7 +80,18 @@ class BPE(_SubwordsConfig):
     sampling: float = Field(default=0.0, ge=0, le=1)
 
 
-Subwords = Annotated[Unigram | BPE, Family()]
+class Given(Config):
+    """Trained elsewhere: they come with a model that was made by others, and cannot be trained here.
+
+    vocabulary: as above; sampling: as `unigram` has it, for fine-tuning.
+    """
+
+    kind: Literal["given"] = "given"
+    vocabulary: Literal["joint", "separate"] = "joint"
+    sampling: float = Field(default=0.0, ge=0)
+
+
+Subwords = Annotated[Unigram | BPE | Given, Family()]
 
 
 class Segmenter:
@@ -91,15 +102,11 @@ class Segmenter:
 
     def __init__(self, model: bytes) -> None:
         self.model = model
-        self._processor: Any = sentencepiece.SentencePieceProcessor()
-        try:
-            self._processor.LoadFromSerializedProto(model)
-        except RuntimeError as error:
-            raise UserError(f"not a whole SentencePiece model: {error}") from error
-        p = self._processor
+        self._processor = p = processor(model)
         if (p.pad_id(), p.bos_id(), p.eos_id(), p.unk_id()) != (PAD, BEGIN, END, UNKNOWN):
             raise UserError("a SentencePiece model needs the ids 0 for pad, 1 for begin, 2 for end, 3 for unknown")
         self.size: int = p.vocab_size()
+        self.special = SPECIAL
 
     @classmethod
     def load(cls, path: Path) -> "Segmenter":
@@ -114,9 +121,21 @@ class Segmenter:
     def save(self, path: Path) -> None:
         path.write_bytes(self.model)
 
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that decides the ids of a text."""
+        return hashlib.sha256(self.model).hexdigest()
+
     def encode(self, text: str) -> list[int]:
         """The best segmentation, without special ids. Raises UserError for half a surrogate pair, which is no text."""
         return self._processor.encode(_escape(text))
+
+    def tag(self, name: str) -> int:
+        """The id of a tag, which no text gives and which gives no text. Raises UserError when it is not known."""
+        id = self._processor.piece_to_id(_tag(name))
+        if id == UNKNOWN:
+            raise UserError(f"these subwords have no tag {name!r}: they were trained without it")
+        return id
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """As `encode`, of many texts, on all cores."""
@@ -126,9 +145,7 @@ class Segmenter:
         """A segmentation drawn by the seed alone; `alpha` as in the config's `sampling` (0: the best segmentation)."""
         if alpha == 0:
             return self.encode(text)
-        with _sampling:
-            sentencepiece.set_random_generator_seed(seed % (2**32 - 1))  # 2^32 - 1 itself means "at random"
-            return self._processor.encode(_escape(text), enable_sampling=True, alpha=alpha, nbest_size=-1)
+        return draw(self._processor, _escape(text), seed, alpha, int)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Special ids give nothing; bytes that are no UTF-8 give U+FFFD."""
@@ -138,27 +155,39 @@ class Segmenter:
         """The piece as SentencePiece writes it: U+2581 for a space, <0xE3> for a byte."""
         return self._processor.id_to_piece(id)
 
+    def id(self, piece: str) -> int:
+        """Of a piece as SentencePiece writes it."""
+        return self._processor.piece_to_id(piece)
+
+
+AnySegmenter = Segmenter | ListedSegmenter
+
 
 class SegmenterPair(NamedTuple):
-    """One segmenter for each side; the same object when the vocabulary is joint."""
+    """One segmenter for each side; the same object when one SentencePiece model with one vocabulary serves both."""
 
-    source: Segmenter
-    target: Segmenter
+    source: AnySegmenter
+    target: AnySegmenter
 
 
-def train_subwords(config: Unigram | BPE, pairs: Iterable[Pair]) -> SegmenterPair:
-    """Train the vocabularies that the config asks for.
+def train_subwords(config: Unigram | BPE | Given, pairs: Iterable[Pair], tags: Sequence[str] = ()) -> SegmenterPair:
+    """Train the vocabularies that the config asks for; the source's knows the tags.
 
-    Raises UserError when there is no text, or the text is too small, or has too many characters, for the size.
+    Raises UserError when there is no text, or the text is too small, or has too many characters, for the size; and for
+    subwords that are given.
     """
+    if isinstance(config, Given):
+        raise UserError(
+            "task.subwords.kind=given: such subwords come with a model; choose unigram or bpe to train some"
+        )
     texts = _Sample(), _Sample()
     for pair in pairs:
         texts[0].add(pair.source)
         texts[1].add(pair.target)
     if config.vocabulary == "joint":
-        joint = _train(config, Text.of(*texts))
+        joint = _train(config, Text.of(*texts), tags)
         return SegmenterPair(joint, joint)
-    return SegmenterPair(*(_train(config, Text.of(text)) for text in texts))
+    return SegmenterPair(_train(config, Text.of(texts[0]), tags), _train(config, Text.of(texts[1])))
 
 
 def train_segmenter(config: Unigram | BPE, lines: Iterable[str]) -> Segmenter:
@@ -170,7 +199,8 @@ def train_segmenter(config: Unigram | BPE, lines: Iterable[str]) -> Segmenter:
 
 
 def save_pair(pair: SegmenterPair, directory: Path) -> None:
-    """Write subwords.model, or source.model and target.model."""
+    """Write subwords.model, or source.model and target.model; beside each of them the list of pieces, where ids are
+    not SentencePiece's own: subwords.vocabulary.json, ..."""
     if pair.source is pair.target:
         pair.source.save(directory / JOINT_FILE)
     else:
@@ -181,13 +211,18 @@ def save_pair(pair: SegmenterPair, directory: Path) -> None:
 def load_pair(directory: Path) -> SegmenterPair:
     """Read what `save_pair` wrote. Raises UserError when it is missing or damaged."""
     if (directory / JOINT_FILE).exists():
-        joint = Segmenter.load(directory / JOINT_FILE)
+        joint = _load(directory / JOINT_FILE)
         return SegmenterPair(joint, joint)
     if not (directory / SOURCE_FILE).exists():
         raise UserError(
             f"{directory} has neither {JOINT_FILE} nor {SOURCE_FILE} and {TARGET_FILE}: no model's directory?"
         )
-    return SegmenterPair(Segmenter.load(directory / SOURCE_FILE), Segmenter.load(directory / TARGET_FILE))
+    return SegmenterPair(_load(directory / SOURCE_FILE), _load(directory / TARGET_FILE))
+
+
+def _load(path: Path) -> AnySegmenter:
+    listed = path.with_suffix(VOCABULARY).exists()
+    return ListedSegmenter.load(path) if listed else Segmenter.load(path)
 
 
 class _Sample:
@@ -257,7 +292,7 @@ class Text:
         return max(least * 5 // 4, min(32_000, round(8 * self.running_words**0.5), self.distinct_words + least))
 
 
-def _train(config: Unigram | BPE, text: Text) -> Segmenter:
+def _train(config: Unigram | BPE, text: Text, tags: Sequence[str] = ()) -> Segmenter:
     if not any(0 < len(line.encode()) <= LONGEST_LINE for line in text.lines):
         raise UserError("there is no text to train subwords on: every line is empty or longer than 64 KiB")
     size = text.size if config.size == "auto" else config.size
@@ -280,6 +315,7 @@ def _train(config: Unigram | BPE, text: Text) -> Segmenter:
             bos_id=BEGIN,
             eos_id=END,
             unk_id=UNKNOWN,
+            control_symbols=[_tag(name) for name in tags],
             minloglevel=2,
         )
     except RuntimeError as error:
@@ -296,6 +332,10 @@ def _train(config: Unigram | BPE, text: Text) -> Segmenter:
             f"lower it, write size: auto, or add text"
         )
     return segmenter
+
+
+def _tag(name: str) -> str:
+    return f"<tag:{name}>"
 
 
 def _training_lines(lines: Iterable[str]) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 Notable:
 * It knows of a model what `kakehashi.models.protocol` says, nothing more.
-* Scores are the model's own: the normaliser is taken before the processors forbid tokens, so that scoring a hypothesis
-  again by `model.decode` gives the same number.
+* Log-probabilities are the model's own: the normaliser is taken before the processors forbid tokens, and where one
+  reweighs them, the model's scores are kept beside, so that scoring again by `model.decode` gives the same number.
 * Finished sentences leave the batch at once; a hypothesis that reaches its limit without an end is returned as such.
 * Python sees only hypotheses that end; all else is one tensor operation for the whole batch.
 
@@ -11,8 +11,9 @@ Shapes: B sentences in the batch, F live hypotheses a sentence (1 before the fir
 R = B * F rows, V vocabulary, T tokens emitted so far, C candidates a sentence (sorted, best first).
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,8 +29,9 @@ from kakehashi.models.protocol import State, Translating, Vocabulary
 class Hypothesis:
     """One translation.
 
-    `tokens`: without begin and end; `score`: what it is ranked by; `log_probability`: the sum of
-    `token_log_probabilities` (natural logarithms, the end's included); `finished`: False when the limit came before
+    `tokens`: without begin and end; `score`: what it is ranked by, from the log-probabilities as processors reweigh
+    them; `log_probability`: the sum of `token_log_probabilities` (the model's own, natural logarithms, the end's
+    included); `finished`: False when the limit came before
     the end, so that the end of the translation may be missing.
     """
 
@@ -73,8 +75,8 @@ def search(
     before it emits anything, `begin` and what every hypothesis shall begin with; `begin` alone unless given. Fewer than
     `count` come back only where no more exist. The model must be in evaluation mode.
 
-    Raises UserError when `count` exceeds what the strategy keeps or when the processors leave no token to emit, and
-    FloatingPointError when the model answers with NaN or infinity.
+    Raises UserError when `count` exceeds what the strategy keeps, when `start` leaves the model no place for a token or
+    the processors none to emit, and FloatingPointError when the model answers with NaN or infinity.
     """
     strategy = decoding.build()
     if not 1 <= count <= strategy.size:
@@ -86,8 +88,8 @@ def search(
         start = source.new_full((len(source), 1), vocabulary.begin)
     live = _begin(model, source, mask, start, decoding, strategy.size)  # (1) read the source
     while len(live.sentences_B):
-        frontier = _predict(model, live, processors, start)  # (2) score every next token
-        candidates = strategy.expand(frontier)  # (3) choose among them
+        frontier, own_RV = _predict(model, live, processors, start)  # (2) score every next token
+        candidates = _told(strategy.expand(frontier), frontier, own_RV)  # (3) choose among them
         ends_BC = (candidates.tokens == vocabulary.end) & (candidates.totals > -torch.inf)
         ended_BK = ends_BC[:, : strategy.size]
         _collect(found, live, candidates, ended_BK, strategy, finished=True)  # (4) keep what ends
@@ -101,7 +103,10 @@ def search(
 
 def _processors(decoding: DecodingSettings, vocabulary: Vocabulary) -> list[Processor]:
     asked = [processor.build() for processor in decoding.processors]
-    own = [Ban([vocabulary.pad, vocabulary.begin]), MinimumLength(decoding.min_length, vocabulary.end)]
+    own = [
+        Ban(sorted({vocabulary.pad, vocabulary.begin} - {vocabulary.end})),
+        MinimumLength(decoding.min_length, vocabulary.end),
+    ]
     return [*own, *asked]
 
 
@@ -114,6 +119,11 @@ def _begin(
     if model.max_length is not None:
         # a state that has read the source as the beginning of the text has so many places less
         limits_B = limits_B.minimum(model.max_length + 1 - start.shape[1] - state.lengths)
+        if start.shape[1] > 1 and bool((limits_B < 1).any()):
+            raise UserError(
+                f"the text to begin with has {start.shape[1] - 1} tokens, and the model knows {model.max_length} "
+                "places: cut it"
+            )
     return _Live(
         state=state,
         sentences_B=torch.arange(sentences, device=device),
@@ -126,8 +136,11 @@ def _begin(
     )
 
 
-def _predict(model: Translating, live: _Live, processors: Sequence[Processor], start: Tensor) -> Frontier:
-    """The next token's logits, forbidden ones -inf, and the logarithms of their normalisers, in fp32."""
+def _predict(
+    model: Translating, live: _Live, processors: Sequence[Processor], start: Tensor
+) -> tuple[Frontier, Tensor]:
+    """The next token's logits, forbidden ones -inf, with the logarithms of their normalisers, in fp32; and the model's
+    own logits, the same tensor unless a processor reweighs."""
     tokens_RT = live.tokens_BFT.flatten(0, 1)
     new_RL = tokens_RT[:, -1:] if tokens_RT.shape[1] else start
     logits_RV = model.step(new_RL, live.state).logits[:, -1].float()
@@ -137,9 +150,19 @@ def _predict(model: Translating, live: _Live, processors: Sequence[Processor], s
             f"the model's scores of token {tokens_RT.shape[1] + 1} are not finite: its weights are damaged, "
             "or too large for its precision (fp32 may help)"
         )
+    own_RV = logits_RV.clone() if any(process.reweighs for process in processors) else logits_RV
     for process in processors:
         process(logits_RV, tokens_RT)
-    return Frontier(logits_RV, normalizers_R, live.totals_BF, live.keys_B, tokens_RT.shape[1] + 1)
+    return Frontier(logits_RV, normalizers_R, live.totals_BF, live.keys_B, tokens_RT.shape[1] + 1), own_RV
+
+
+def _told(candidates: Candidates, frontier: Frontier, own_RV: Tensor) -> Candidates:
+    """The candidates with the model's own log-probabilities, also where others have chosen them."""
+    if own_RV is frontier.logits:
+        return candidates
+    sentences, fanout = frontier.totals.shape
+    row_BC = torch.arange(0, sentences * fanout, fanout, device=own_RV.device)[:, None] + candidates.parents
+    return replace(candidates, log_probabilities=own_RV[row_BC, candidates.tokens] - frontier.normalizers[row_BC])
 
 
 def _going(candidates: Candidates, ends_BC: Tensor, size: int) -> Candidates:
@@ -193,15 +216,14 @@ def _collect(
     scores_N = strategy.score(totals_N, tokens_NT.shape[1])
     if finished:
         tokens_NT = tokens_NT[:, :-1]
-    for sentence, *parts in zip(
+    for sentence, tokens, score, log_probabilities in zip(
         live.sentences_B[row_N].tolist(),
         tokens_NT.tolist(),
         scores_N.tolist(),
-        totals_N.tolist(),
         log_probabilities_NT.tolist(),
         strict=True,
     ):
-        found[sentence].append(Hypothesis(*parts, finished=finished))
+        found[sentence].append(Hypothesis(tokens, score, math.fsum(log_probabilities), log_probabilities, finished))
 
 
 def _advance(live: _Live, going: Candidates, kept_B: Tensor) -> _Live:

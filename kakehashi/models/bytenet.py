@@ -121,9 +121,9 @@ class ByteNetModel(nn.Module):
         self.source_embedding, self.target_embedding = tables
         self.encoder = DilatedStack(config.encoder, config.width, config.dropout, "bidirectional")
         self.decoder = DilatedStack(config.decoder, config.width, config.dropout, "causal")
-        self.projection = nn.Linear(config.width, target.size, bias=False)
+        self.projection = config.embeddings.project(config.width, target.size)
         initialise(self)
-        config.embeddings.connect(self.projection, self.target_embedding)
+        config.embeddings.connect(self.projection, self.target_embedding, target.pad)
 
     def encode(self, source: Tensor, mask: Tensor) -> Encoded:
         """source [N, S] ids, mask [N, S] True where there is a token; padding must stand behind."""
@@ -146,7 +146,7 @@ class ByteNetModel(nn.Module):
 
     def _generate(self, tokens: Tensor, positions: Tensor, encoded: Encoded, state: State | None) -> Output:
         x = self.target_embedding(tokens) + unfolded(encoded, positions, len(tokens))
-        return Output(self.decoder(x, state=state), self.projection.weight)
+        return Output(self.decoder(x, state=state), self.projection.weight, self.projection.bias)
 
 
 def unfolded(encoded: Encoded, positions: Tensor, rows: int) -> Tensor:

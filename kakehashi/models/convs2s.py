@@ -163,9 +163,9 @@ class ConvS2SModel(nn.Module):
         self.dropout = Dropout(config.dropout)
         self.encoder = ConvEncoder(config.encoder, config.width, config.dropout)
         self.decoder = ConvDecoder(config.decoder, config.width, config.dropout)
-        self.projection = nn.Linear(config.width, target.size, bias=False)
+        self.projection = config.embeddings.project(config.width, target.size)
         initialise(self)
-        config.embeddings.connect(self.projection, self.target_embedding)
+        config.embeddings.connect(self.projection, self.target_embedding, target.pad)
 
     def encode(self, source: Tensor, mask: Tensor) -> Encoded:
         """source [N, S] ids, mask [N, S] True where there is a token."""
@@ -195,4 +195,6 @@ class ConvS2SModel(nn.Module):
     ) -> Output:
         g = self.dropout(self.target_embedding(tokens) + self.target_positions(positions))
         hidden, weights = self.decoder(g, encoded, state)
-        return Output(self.dropout(hidden), self.projection.weight, alignment=weights if alignment else None)
+        return Output(
+            self.dropout(hidden), self.projection.weight, self.projection.bias, alignment=weights if alignment else None
+        )

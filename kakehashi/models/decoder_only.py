@@ -53,9 +53,9 @@ class CausalTransformer(nn.Module):
         self.config, self.source_vocabulary, self.target_vocabulary = config, vocabulary, vocabulary
         self.embedding = Embedding(vocabulary.size, config.width, config.embeddings.scale)
         self.decoder = config.decoder.build(Shared(config.width, config.heads, config.dropout), "causal", "decoder")
-        self.projection = nn.Linear(config.width, vocabulary.size, bias=False)
+        self.projection = config.embeddings.project(config.width, vocabulary.size)
         initialise(self)
-        config.embeddings.connect(self.projection, self.embedding)
+        config.embeddings.connect(self.projection, self.embedding, vocabulary.pad)
 
     @property
     def max_length(self) -> int | None:
@@ -77,7 +77,7 @@ class CausalTransformer(nn.Module):
         context = Context(positions, counted=counted, losses=dict(encoded.losses))
         hidden = self.decoder(whole, context)
         places = encoded.mask.sum(1, keepdim=True) + torch.arange(tokens.shape[1], device=x.device)
-        return Output(_choose(hidden, places), self.projection.weight, losses=context.losses)
+        return Output(_choose(hidden, places), self.projection.weight, self.projection.bias, losses=context.losses)
 
     def begin(self, encoded: Encoded) -> State:
         """A state that has taken in the source, one hypothesis a sentence.
@@ -101,7 +101,7 @@ class CausalTransformer(nn.Module):
         context = Context(state.positions(x.shape[1]), state=state)
         hidden = self.decoder(x, context)
         state.advance(x.shape[1])
-        return Output(hidden, self.projection.weight, losses=context.losses)
+        return Output(hidden, self.projection.weight, self.projection.bias, losses=context.losses)
 
 
 def _choose(x_NKD: Tensor, places_NL: Tensor) -> Tensor:

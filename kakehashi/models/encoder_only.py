@@ -48,7 +48,7 @@ class BidirectionalTransformer(nn.Module):
         self.encoder = config.encoder.build(shared, "bidirectional", "encoder")
         self.projection = nn.Linear(config.width, vocabulary.size)
         initialise(self)
-        config.embeddings.connect(self.projection, self.embedding)
+        config.embeddings.connect(self.projection, self.embedding, vocabulary.pad)
 
     @property
     def max_length(self) -> int | None:

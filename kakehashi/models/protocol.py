@@ -16,12 +16,13 @@ __all__ = ["Encoded", "Encoder", "Generator", "Output", "Predicting", "State", "
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """How many ids there are, and which are special."""
+    """How many ids there are, and which are special. Two of these may be one: some models begin with the padding."""
 
     size: int
     pad: int = 0
     begin: int = 1
     end: int = 2
+    unknown: int = 3
 
 
 @dataclass

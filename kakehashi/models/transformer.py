@@ -44,9 +44,9 @@ class Transformer(nn.Module):
         self.source_embedding, self.target_embedding = tables
         self.encoder = config.encoder.build(shared, "bidirectional", "encoder", read_by=config.decoder.depth)
         self.decoder = config.decoder.build(shared, "causal", "decoder")
-        self.projection = nn.Linear(config.width, target.size, bias=False)
+        self.projection = config.embeddings.project(config.width, target.size)
         initialise(self)
-        config.embeddings.connect(self.projection, self.target_embedding)
+        config.embeddings.connect(self.projection, self.target_embedding, target.pad)
 
     @property
     def max_length(self) -> int | None:
@@ -81,4 +81,4 @@ class Transformer(nn.Module):
         context.alignments = [] if alignment else None
         hidden = self.decoder(self.target_embedding(tokens), context)
         aligned = torch.stack(context.alignments).mean((0, 2)) if context.alignments else None
-        return Output(hidden, self.projection.weight, alignment=aligned, losses=context.losses)
+        return Output(hidden, self.projection.weight, self.projection.bias, alignment=aligned, losses=context.losses)

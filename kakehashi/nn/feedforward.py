@@ -8,6 +8,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -58,6 +59,31 @@ class Swish(FeedForwardConfig):
 
     def build(self, width: int) -> nn.Module:
         return PlainFeedForward(width, self.size, functional.silu)
+
+
+class GELUTanh(FeedForwardConfig):
+    """The same with GELU's approximation 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Hendrycks and Gimpel 2016,
+    section 2; what GPT-2 has."""
+
+    kind: Literal["gelu_tanh"] = "gelu_tanh"
+    size: PositiveInt = 2048
+
+    def build(self, width: int) -> nn.Module:
+        return PlainFeedForward(width, self.size, partial(functional.gelu, approximate="tanh"))
+
+
+class GELUSigmoid(FeedForwardConfig):
+    """The same with GELU's approximation x sigmoid(1.702 x). Hendrycks and Gimpel 2016, section 2."""
+
+    kind: Literal["gelu_sigmoid"] = "gelu_sigmoid"
+    size: PositiveInt = 2048
+
+    def build(self, width: int) -> nn.Module:
+        return PlainFeedForward(width, self.size, gelu_sigmoid)
+
+
+def gelu_sigmoid(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
 
 
 class PlainFeedForward(nn.Module):
@@ -127,7 +153,7 @@ class GatedFeedForward(nn.Module):
         return self.outer(self.activation(self.gate(x)) * self.inner(x))
 
 
-Dense = Annotated[ReLU | GELU | Swish | GLU | ReGLU | GEGLU | SwiGLU, Family()]
+Dense = Annotated[ReLU | GELU | GELUTanh | GELUSigmoid | Swish | GLU | ReGLU | GEGLU | SwiGLU, Family()]
 """What every token goes through."""
 
 
@@ -222,4 +248,15 @@ class ExpertsFeedForward(nn.Module):
         return math.ceil(self.config.capacity * choices / len(self.experts))
 
 
-FeedForward = Annotated[ReLU | GELU | Swish | GLU | ReGLU | GEGLU | SwiGLU | Experts, Family()]
+def use_of_experts(model: nn.Module) -> dict[str, float]:
+    """By name of a layer with experts: the share of all choices that its busiest one got, and the share dropped."""
+    uses = [(name, part.use) for name, part in model.named_modules() if isinstance(part, ExpertsFeedForward)]
+    return {
+        f"{name}.{figure}": value
+        for name, use in uses
+        if use is not None
+        for figure, value in (("busiest", use.shares.max().item()), ("dropped", use.dropped))
+    }
+
+
+FeedForward = Annotated[ReLU | GELU | GELUTanh | GELUSigmoid | Swish | GLU | ReGLU | GEGLU | SwiGLU | Experts, Family()]

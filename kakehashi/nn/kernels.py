@@ -18,11 +18,17 @@ from torch.nn import functional
 from kakehashi.nn.positions import Index
 
 _SHORT = 512 * 512  # scores a head: below it the formula, on a CPU
+# Where torch's soft-max on a CPU is slow (docs/log.md): rows of few keys in bf16 take six times as long as in fp32, and
+# rows that fill no vector eight times in any format.
+_NARROW = 128  # keys: up to here the soft-max is computed in fp32
+_VECTOR = 16  # keys: shorter rows are filled up
+_MANY = 512  # queries of all heads: with fewer, filling up costs more than it saves
 
 
 def attend(q_BHQC: Tensor, k_BGKC: Tensor, v_BGKV: Tensor, bias_BHQK: Tensor | None) -> Tensor:
     """The attention's output [B, H, Q, V]. `q` comes scaled; `bias` broadcasts to [B, H, Q, K]."""
     if q_BHQC.device.type == "cpu" and q_BHQC.shape[2] * k_BGKC.shape[2] <= _SHORT:
+        k_BGKC, v_BGKV, bias_BHQK = _filled(q_BHQC, k_BGKC, v_BGKV, bias_BHQK)
         return mix(weights(q_BHQC, k_BGKC, bias_BHQK), v_BGKV)
     size, grouped = max(k_BGKC.shape[3], v_BGKV.shape[3]), q_BHQC.shape[1] > k_BGKC.shape[1]
     q, k, v = (_widen(x, size) for x in (q_BHQC, k_BGKC, v_BGKV))  # for two sizes torch has none but the plain formula
@@ -33,9 +39,11 @@ def attend(q_BHQC: Tensor, k_BGKC: Tensor, v_BGKV: Tensor, bias_BHQK: Tensor | N
 def weights(q_BHQC: Tensor, k_BGKC: Tensor, bias_BHQK: Tensor | None) -> Tensor:
     """softmax(Q K^T + bias) [B, H, Q, K], for who needs to see or change the weights."""
     scores = _product(q_BHQC, k_BGKC.transpose(-1, -2))
+    narrow = scores.shape[-1] <= _NARROW
+    wide = scores.to(torch.promote_types(scores.dtype, torch.float32)) if narrow else scores
     if bias_BHQK is not None:
-        scores = scores.add_(bias_BHQK)  # in place: the product's backward needs its factors only
-    return scores.softmax(-1)
+        wide = wide.add_(bias_BHQK.to(wide.dtype))  # in place: the product's backward needs its factors only
+    return wide.softmax(-1).to(scores.dtype)
 
 
 def mix(weights_BHQK: Tensor, v_BGKV: Tensor) -> Tensor:
@@ -46,6 +54,19 @@ def mix(weights_BHQK: Tensor, v_BGKV: Tensor) -> Tensor:
 def hide(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     """0 where `allowed`, else the lowest number: a weight of 0, and no NaN where a query may see nothing at all."""
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, torch.finfo(dtype).min)
+
+
+def _filled(
+    q_BHQC: Tensor, k_BGKC: Tensor, v_BGKV: Tensor, bias_BHQK: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys, values and bias, with hidden keys up to a whole vector where so many queries wait that it pays."""
+    keys, queries = k_BGKC.shape[2], q_BHQC.shape[:3].numel()
+    missing = _VECTOR - keys
+    if missing <= 0 or queries < _MANY:
+        return k_BGKC, v_BGKV, bias_BHQK
+    bias = k_BGKC.new_zeros(1) if bias_BHQK is None else bias_BHQK
+    bias = functional.pad(bias.expand(*bias.shape[:-1], keys), (0, missing), value=-torch.inf)
+    return functional.pad(k_BGKC, (0, 0, 0, missing)), functional.pad(v_BGKV, (0, 0, 0, missing)), bias
 
 
 def pieces(x_BHLX: Tensor, indices: Sequence[Index]) -> Sequence[Tensor]:

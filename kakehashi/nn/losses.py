@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _CHUNK = 512  # tokens: their logits stay in the cache; fewer would spend more on adding up the projection's gradient
+_TINY = 1e-30  # below it no logarithm is taken of a probability: it may have been rounded to nothing
 
 
 def cross_entropy(
@@ -52,24 +53,35 @@ class _CrossEntropy(torch.autograd.Function):
 def _forward(
     hidden: Tensor, projection: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float, *, gradients: bool
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """Loss, likelihood, and the gradients of hidden, projection and bias (None unless asked)."""
+    """Loss, likelihood, and the gradients of hidden, projection and bias (None unless asked).
+
+    Smoothing's share of the logits' gradient is -e/V for every token and subword: of rank one, it is taken from what
+    the rest of the gradient gives.
+    """
     uniform = smoothing / projection.shape[0]
     loss, likelihood = (torch.zeros((), device=hidden.device) for _ in range(2))
     d_hidden = torch.empty_like(hidden) if gradients else None
     d_projection = torch.zeros_like(projection) if gradients else None
     d_bias = torch.zeros_like(bias) if gradients and bias is not None else None
     mean_projection = projection.float().mean(0)  # the mean of all logits is a product with the mean row
+    smooth_hidden = (-smoothing * mean_projection).to(hidden.dtype)
+    # for all chunks: memory that is given back and fetched again costs more than a pass over it
+    for_logits, for_probabilities = (hidden.new_empty(min(_CHUNK, len(targets)), len(projection)) for _ in range(2))
     for start in range(0, len(targets), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        logits = hidden[rows] @ projection.T
+        count = len(targets[rows])
+        logits = torch.mm(hidden[rows], projection.T, out=for_logits[:count])
         if bias is not None:
             logits += bias
-        target = targets[rows, None]
-        highest, wanted = logits.amax(-1).float(), logits.gather(-1, target)[:, 0].float()
-        probabilities = logits.softmax(-1)  # summed in fp32 whatever the format; the gradient needs them in this one
-        # log-sum-exp from the most probable token: two fast reductions instead of an exponential pass
-        normaliser = highest - probabilities.amax(-1).float().log()
-        nll = (normaliser - wanted).sum()
+        wanted = torch.arange(count, device=logits.device), targets[rows]
+        logits_wanted = logits[wanted].float()
+        # summed in fp32 whatever the format; the gradient needs them in this one
+        probabilities = torch.softmax(logits, -1, out=for_probabilities[:count])
+        likely = probabilities[wanted].float()
+        normaliser = logits_wanted - likely.log()  # log-sum-exp without a second pass over the vocabulary
+        if likely.amin() < _TINY:
+            normaliser = logits.float().logsumexp(-1)
+        nll = (normaliser - logits_wanted).sum()
         likelihood += nll
         loss += (1 - smoothing) * nll
         if smoothing:
@@ -77,11 +89,13 @@ def _forward(
             loss += smoothing * (normaliser - mean_logit).sum()
         if d_hidden is None or d_projection is None:
             continue
-        d_logits = probabilities.sub_(uniform).scatter_add_(
-            -1, target, torch.full_like(target, smoothing - 1, dtype=hidden.dtype)
-        )
-        torch.mm(d_logits, projection, out=d_hidden[rows])
-        d_projection.addmm_(d_logits.T, hidden[rows])
+        probabilities[wanted] -= 1 - smoothing  # by index: `scatter_add_` copies the whole of a bf16 tensor twice
+        torch.addmm(smooth_hidden, probabilities, projection, out=d_hidden[rows])
+        d_projection.addmm_(probabilities.T, hidden[rows])
         if d_bias is not None:
-            d_bias += d_logits.sum(0)
+            d_bias += probabilities.sum(0)
+    if smoothing and d_projection is not None:
+        d_projection -= uniform * hidden.sum(0)
+        if d_bias is not None:
+            d_bias -= uniform * len(targets)
     return loss, likelihood, d_hidden, d_projection, d_bias

@@ -23,6 +23,7 @@ from kakehashi.data.sequences import (
     StreamSequences,
     collate_sequences,
 )
+from kakehashi.data.subwords import PAD
 from kakehashi.data.text import Stream, Text
 from kakehashi.data.vocabulary import (
     Characters,
@@ -33,6 +34,7 @@ from kakehashi.data.vocabulary import (
     train_vocabulary,
 )
 from kakehashi.decoding import Decoding, Greedy, search
+from kakehashi.directory import read_config
 from kakehashi.evaluation.card import TrainingCorpus
 from kakehashi.evaluation.metrics import Score
 from kakehashi.models import ModelConfig
@@ -80,6 +82,10 @@ class LanguageModel(TaskSettings):
                 "causal goes with decoder_only, masked with encoder_only"
             )
 
+    def adopt(self, model: Path, directory: Path) -> None:
+        read_config(model, LanguageModelDirectory, "language_model")
+        _keep(load_vocabulary(self.vocabulary, model), directory)
+
     def build(self, directory: Path, cache: Path) -> "LanguageModelTask":
         texts = self.text.read()
         folder = directory / "vocabulary"
@@ -87,10 +93,15 @@ class LanguageModel(TaskSettings):
             segmenter = load_vocabulary(self.vocabulary, folder)
         else:
             segmenter = train_vocabulary(self.vocabulary, texts["train"])
-            whole = Path(tempfile.mkdtemp(prefix=".vocabulary-", dir=directory))
-            save_vocabulary(segmenter, whole)
-            whole.rename(folder)  # there when it is whole, or not at all
+            _keep(segmenter, directory)
         return LanguageModelTask(self, segmenter, texts)
+
+
+def _keep(segmenter: TextSegmenter, directory: Path) -> None:
+    """Into the run's `vocabulary`, which is there when it is whole, or not at all."""
+    whole = Path(tempfile.mkdtemp(prefix=".vocabulary-", dir=directory))
+    save_vocabulary(segmenter, whole)
+    whole.rename(directory / "vocabulary")
 
 
 class LanguageModelTask:
@@ -125,7 +136,7 @@ class LanguageModelTask:
         return collated(self.config.objective, self.train, indices, self.segmenter.size, (seed, epoch), offset)
 
     def loss(self, model: Any, batch: SequenceBatch) -> Sums:
-        return sums(self.config.objective.output(model, batch.input), batch.output)
+        return sums(self.config.objective.output(model, batch.input), batch.output, PAD)
 
     def evaluate(self, model: Any, device: torch.device) -> dict[str, float]:
         return self.scores(model, self.texts["valid"], device)
@@ -201,7 +212,7 @@ def likelihood(
     total, tokens = 0.0, 0
     for indices in SequenceSampler(found.lengths, max(_BATCH, int(found.lengths.max())), seed=0).plan(0):
         batch = collated(objective, found, indices, size, (0, 0)).to(device)
-        part = sums(objective.output(model, batch.input), batch.output)
+        part = sums(objective.output(model, batch.input), batch.output, PAD)
         total, tokens = total + part.likelihood.item(), tokens + part.tokens
     return total, tokens
 

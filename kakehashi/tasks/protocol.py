@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from kakehashi.config import Config
 from kakehashi.data.batching import Indices
-from kakehashi.data.subwords import PAD
 from kakehashi.decoding import Decoding
 from kakehashi.evaluation.card import TrainingCorpus
 from kakehashi.evaluation.metrics import Score
@@ -48,14 +47,17 @@ class Sums:
     tokens: int
 
 
-def sums(output: Output, targets: Tensor, smoothing: float = 0.0) -> Sums:
-    """Cross-entropy of an output [R, L] with targets [R, L]; where these are padding nothing is asked."""
-    real = targets != PAD
+def sums(output: Output, targets: Tensor, pad: int, smoothing: float = 0.0) -> Sums:
+    """Cross-entropy of an output [R, L] with targets [R, L]; where these are `pad` nothing is asked."""
+    real = targets != pad
     loss, likelihood = cross_entropy(output.hidden[real], output.projection, output.bias, targets[real], smoothing)
     count = int(real.sum())
-    for further in output.losses.values():  # means over tokens, weighted by their parts
-        loss = loss + further * count
-    return Sums(loss, likelihood, count)
+    return Sums(loss + further(output, count), likelihood, count)
+
+
+def further(output: Output, tokens: int) -> Tensor | int:
+    """The model's own losses, which are means over tokens, weighted by their parts: summed over so many tokens."""
+    return sum(loss * tokens for loss in output.losses.values())
 
 
 def content_hash(paths: Sequence[Path]) -> str:
@@ -159,6 +161,13 @@ class TaskSettings(Config):
     @abstractmethod
     def fits(self, model: ModelConfig) -> None:
         """Raises ValueError where the task cannot train such a model."""
+
+    @abstractmethod
+    def adopt(self, model: Path, directory: Path) -> None:
+        """Takes over the vocabulary of a model directory, for `build` to read from the run's `directory`.
+
+        Raises UserError when it is damaged, or the model is for another task.
+        """
 
     def check(self) -> None:
         """Raises UserError where something is missing that is neither data nor model, before anything is written."""

@@ -4,11 +4,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, Self, cast
 
 import numpy as np
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from rich.console import Console
 from torch import nn
 
@@ -18,6 +18,7 @@ from kakehashi.data.corpus import Corpora, Pair, read_pairs
 from kakehashi.data.shards import Shards, build_shards
 from kakehashi.data.subwords import SegmenterPair, Subwords, Unigram, load_pair, save_pair, train_subwords
 from kakehashi.decoding import Decoding, Greedy, search
+from kakehashi.directory import read_config
 from kakehashi.errors import UserError
 from kakehashi.evaluation.card import TrainingCorpus
 from kakehashi.evaluation.metrics import Score, build_metric, default_metrics, score
@@ -26,7 +27,8 @@ from kakehashi.models.decoder_only import DecoderOnly
 from kakehashi.models.encoder_only import EncoderOnly
 from kakehashi.models.protocol import Translating, Vocabulary
 from kakehashi.nn.variant import broken
-from kakehashi.tasks.protocol import Finished, Metric, Sums, TaskSettings, content_hash, sums
+from kakehashi.tasks.consistency import Consistency, NoConsistency, RDrop
+from kakehashi.tasks.protocol import Finished, Metric, Sums, TaskSettings, content_hash
 from kakehashi.translator import ModelDirectory, Translator
 
 _BATCH = 4096  # tokens (source + target) of a batch of evaluation
@@ -48,6 +50,21 @@ class Translation(TaskSettings):
     subwords: Subwords = Unigram()
     max_tokens: PositiveInt = 256
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    consistency: Consistency = NoConsistency()
+
+    @model_validator(mode="after")
+    def _untagged_where_judged(self) -> Self:
+        for name, corpora in {
+            "valid": self.valid,
+            **{f"test.{name}": each for name, each in self.test.items()},
+        }.items():
+            if any(corpus.tag is not None for corpus in corpora):
+                raise ValueError(
+                    f"{name}: only training corpora take a tag; a model is judged on what it does untagged"
+                )
+        if all(corpus.tag is not None for corpus in self.train):
+            raise ValueError("train: leave one corpus without a tag: it is what the model will be used for")
+        return self
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -60,6 +77,8 @@ class Translation(TaskSettings):
     def fits(self, model: ModelConfig) -> None:
         if isinstance(model, EncoderOnly):
             raise ValueError("model.kind=encoder_only generates nothing, so that it cannot translate")
+        if isinstance(self.consistency, RDrop) and model.dropout == 0:
+            raise ValueError("task.consistency=r_drop compares two dropouts: set model.dropout above 0, or take simcut")
         if isinstance(model, DecoderOnly) and (reason := broken(model).get("rewind")):
             raise ValueError(
                 f"model.kind=decoder_only cannot translate sources of unlike lengths with these layers: {reason}"
@@ -76,18 +95,28 @@ class Translation(TaskSettings):
         for metric in default_metrics(self.target):
             build_metric(metric, self.target)
 
+    def adopt(self, model: Path, directory: Path) -> None:
+        read_config(model, ModelDirectory, "translation")
+        _keep(load_pair(model), directory)
+
     def build(self, directory: Path, cache: Path) -> "TranslationTask":
         """Subwords into `directory` (or read from there, so that a resumed run keeps its own), shards into `cache`."""
         folder = directory / "subwords"
         if folder.exists():
             segmenters = load_pair(folder)
         else:
-            segmenters = train_subwords(self.subwords, pairs_of(self.train))
-            whole = Path(tempfile.mkdtemp(prefix=".subwords-", dir=directory))
-            save_pair(segmenters, whole)
-            whole.rename(folder)  # there when it is whole, or not at all
+            tags = sorted({corpus.tag for corpus in self.train if corpus.tag is not None})
+            segmenters = train_subwords(self.subwords, pairs_of(self.train), tags)
+            _keep(segmenters, directory)
         shards = build_shards(self.train, self.subwords, segmenters, self.max_tokens, cache)
         return TranslationTask(self, segmenters, shards, list(pairs_of(self.valid)))
+
+
+def _keep(segmenters: SegmenterPair, directory: Path) -> None:
+    """Into the run's `subwords`, which is there when it is whole, or not at all."""
+    whole = Path(tempfile.mkdtemp(prefix=".subwords-", dir=directory))
+    save_pair(segmenters, whole)
+    whole.rename(directory / "subwords")
 
 
 def pairs_of(corpora: Corpora) -> Iterator[Pair]:
@@ -102,8 +131,9 @@ class TranslationTask:
     def __init__(self, config: Translation, segmenters: SegmenterPair, shards: Shards, valid: Sequence[Pair]) -> None:
         self.config, self.segmenters, self.shards = config, segmenters, shards
         self.valid = valid
-        self.source_vocabulary = Vocabulary(segmenters.source.size)
-        self.target_vocabulary = Vocabulary(segmenters.target.size)
+        self.special = segmenters.source.special, segmenters.target.special
+        self.source_vocabulary = Vocabulary(segmenters.source.size, *segmenters.source.special)
+        self.target_vocabulary = Vocabulary(segmenters.target.size, *segmenters.target.special)
         if not valid:
             raise UserError("task.valid holds no pair: training needs a development set")
 
@@ -130,12 +160,10 @@ class TranslationTask:
         )
 
     def batch(self, indices: Indices, epoch: int, seed: int) -> Batch:
-        return collate([self.shards.pair(int(i), epoch, seed) for i in indices], indices)
+        return collate([self.shards.pair(int(i), epoch, seed) for i in indices], indices, *self.special)
 
     def loss(self, model: Translating, batch: Batch) -> Sums:
-        """Teacher forcing; padding takes no part."""
-        output = model.decode(batch.target_input, model.encode(batch.source, batch.source_mask))
-        return sums(output, batch.target_output, self.config.label_smoothing)
+        return self.config.consistency.loss(model, batch, self.config.label_smoothing)
 
     @torch.inference_mode()
     def evaluate(self, model: Translating, device: torch.device) -> dict[str, float]:
@@ -143,7 +171,7 @@ class TranslationTask:
         likelihood, tokens = 0.0, 0
         texts = [""] * len(self.valid)
         for batch in (each.to(device) for each in self._valid_batches()):
-            found = self.loss(model, batch)
+            found = NoConsistency().loss(model, batch, smoothing=0.0)
             likelihood, tokens = likelihood + found.likelihood.item(), tokens + found.tokens
             hypotheses = search(model, batch.source, batch.source_mask, Greedy())
             for i, (best, *_) in zip(batch.indices, hypotheses, strict=True):
@@ -160,7 +188,7 @@ class TranslationTask:
         lengths = [np.array([len(example[side]) for example in examples], np.int32) for side in (0, 1)]
         budget = max(_BATCH, int(sum(side.max() for side in lengths)) + 2)
         for indices in BatchSampler(*lengths, tokens=budget, seed=0).plan(0):
-            yield collate([examples[i] for i in indices], indices)
+            yield collate([examples[i] for i in indices], indices, *self.special)
 
     def save(self, model: nn.Module, config: ModelConfig, decoding: Decoding, directory: Path) -> None:
         task = self.config

@@ -115,24 +115,23 @@ def prune(directory: Path, keep: int, protect: Collection[Path] = ()) -> None:
 
 
 def random_state() -> dict[str, Tensor]:
-    """The states of torch's random generators, as uint8 tensors: `random.cpu`, and `random.cuda.N` for each GPU."""
+    """The states of torch's random generators, as uint8 tensors: `random.cpu`, and `random.cuda` of the GPU in use."""
     states = {"random.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        states |= {f"random.cuda.{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+        states["random.cuda"] = torch.cuda.get_rng_state()
     return states
 
 
 def restore_random_state(tensors: Mapping[str, Tensor]) -> None:
-    """Takes over what `random_state` gave. UserError when this machine has fewer GPUs than it names."""
+    """Takes over what `random_state` gave. UserError when it names a GPU and this machine has none."""
     torch.set_rng_state(tensors["random.cpu"])
-    states = [tensors[f"random.cuda.{index}"] for index in range(len(tensors) - 1)]
-    if len(states) > torch.cuda.device_count():
-        raise UserError(
-            f"The checkpoint holds the random state of {len(states)} GPUs, and this machine has "
-            f"{torch.cuda.device_count()}. Resume on a machine like the one that the run was started on."
-        )
-    if states:
-        torch.cuda.set_rng_state_all(states)
+    if "random.cuda" in tensors:
+        if not torch.cuda.is_available():
+            raise UserError(
+                "The checkpoint holds the random state of a GPU, and this machine has none. "
+                "Resume on a machine like the one that the run was started on."
+            )
+        torch.cuda.set_rng_state(tensors["random.cuda"])
 
 
 def _checkpoints(directory: Path) -> list[Path]:

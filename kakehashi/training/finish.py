@@ -19,7 +19,13 @@ LIBRARIES = ("kakehashi", "torch", "sentencepiece", "sacrebleu")
 
 
 def finish(
-    recipe: Recipe, task: Task[Any, Any], directory: Path, progress: Progress, parameters: int, console: Console
+    recipe: Recipe,
+    task: Task[Any, Any],
+    directory: Path,
+    progress: Progress,
+    parameters: int,
+    console: Console,
+    processes: int = 1,
 ) -> dict[str, list[Score]]:
     """Writes `directory`/model/card.json; returns the scores by test set ("valid" among them)."""
     finished = task.finish(directory / "model", console)
@@ -36,7 +42,7 @@ def finish(
             steps=progress.step,
             seconds=round(progress.seconds, 1),
             parameters=parameters,
-            device=_device(),
+            device=_device() if processes == 1 else f"{processes} processes, each {_device()}",
             seed=recipe.training.seed,
             versions={name: version(name) for name in LIBRARIES},
             losses={} if progress.best is None else {f"best valid {recipe.metric}": progress.best},

@@ -1,4 +1,4 @@
-"""The training loop of one run in one process: a pure function of (recipe, data, seed, threads, library versions).
+"""The training loop of one run: a pure function of (recipe, data, seed, processes, threads, library versions).
 
 Notable:
 * all that the next step depends on is in the checkpoint: weights, optimiser, averages, random states, and the place in
@@ -21,12 +21,16 @@ from safetensors import SafetensorError
 from torch import nn
 
 from kakehashi.data.batching import Indices
+from kakehashi.directory import load_weights
 from kakehashi.errors import UserError
+from kakehashi.models.stack import recompute_layers
+from kakehashi.nn.feedforward import use_of_experts
 from kakehashi.tasks.protocol import Batch, Task, better
 from kakehashi.training import checkpoint
 from kakehashi.training.optimizers import MasterWeights
+from kakehashi.training.parallel import ALONE, Group
 from kakehashi.training.recipe import BatchBudget, Recipe
-from kakehashi.training.report import Report
+from kakehashi.training.report import Reporter
 
 LOG_EVERY = 20  # steps between two lines of the log
 _TYPICAL = 0.98  # memory of the running mean of gradient norms; it is trusted after 1 / (1 - 0.98) steps
@@ -62,14 +66,28 @@ class Interrupted(Exception):
 
 
 class Trainer:
-    """Trains one model. `run` returns at the last step, at an early stop, or raises Interrupted after `stop()`."""
+    """Trains one model, in each process of a group. `run` returns at the last step, at an early stop, or raises
+    Interrupted after `stop()` in any of them.
 
-    def __init__(self, recipe: Recipe, task: Task[Any, Any], directory: Path, report: Report) -> None:
+    `initial`: the model directory whose weights it starts from; None: from random ones.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        task: Task[Any, Any],
+        directory: Path,
+        report: Reporter,
+        group: Group = ALONE,
+        initial: Path | None = None,
+    ) -> None:
         training = recipe.training
-        self.recipe, self.task, self.directory, self.report = recipe, task, directory, report
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.recipe, self.task, self.directory, self.report, self.group = recipe, task, directory, report, group
+        self.device = group.device
         torch.manual_seed(training.seed)
-        self.model = self._model(torch.bfloat16 if training.precision == "bf16" else torch.float32).train()
+        self.model = self._model(torch.bfloat16 if training.precision == "bf16" else torch.float32, initial).train()
+        if training.recompute == "layers":
+            recompute_layers(self.model)
         self.judged = self._model(torch.float32).eval()
         self.masters = MasterWeights(self.model, training.optimizer)
         self.averager = training.averaging.build(self.masters.weights())
@@ -115,26 +133,32 @@ class Trainer:
             progress.seconds += time.perf_counter() - started
             if progress.step % LOG_EVERY == 0:
                 self._log()  # (2) tell
-            if progress.step % training.validation.every == 0 or progress.step == training.steps:
+            look = progress.step % training.validation.every == 0 or progress.step == training.steps
+            if look and self.group.main:
                 self._validate()  # (3) judge, keep the best
                 self._save()  # (4) so that nothing is lost
-            elif self._stopping:
+            stopping, progress.early = self.group.any(self._stopping, progress.early)  # (5) all end, or none
+            if stopping and not look and self.group.main:
                 self._save()
-            if self._stopping and progress.step < training.steps:
+            if stopping and progress.step < training.steps:
+                self.group.wait()  # torchrun ends all when one has ended, and the main one may be saving
                 raise Interrupted
             if progress.early:
                 break
         return progress
 
-    def _model(self, dtype: torch.dtype) -> nn.Module:
+    def _model(self, dtype: torch.dtype, initial: Path | None = None) -> nn.Module:
         model = self.recipe.model.build(self.task.source_vocabulary, self.task.target_vocabulary)
+        if initial is not None:
+            load_weights(model, initial)
         return model.to(device=self.device, dtype=dtype)
 
     def _steps(self) -> Iterator[Indices]:
         """The examples of each step still to take, epoch after epoch."""
-        progress, last = self.progress, self.recipe.training.steps
+        progress, training = self.progress, self.recipe.training
+        last = training.steps
         while progress.step < last and not progress.early:
-            plan = self.sampler.plan(progress.epoch)
+            plan = training.batch.growth.grown(self.sampler.plan(progress.epoch), progress.epoch, training.seed)
             while progress.position < len(plan) and progress.step < last:
                 indices = plan[progress.position]
                 progress.position += 1
@@ -145,10 +169,13 @@ class Trainer:
 
     def _take_step(self, indices: Indices) -> None:
         training, progress = self.recipe.training, self.progress
-        pieces = [piece for piece in np.array_split(indices, training.batch.accumulate) if len(piece)]
+        share = self.group.share(indices)
+        pieces = [piece for piece in np.array_split(share, training.batch.accumulate) if len(piece)]
         batches = [self._batch(piece) for piece in pieces]
-        tokens = sum(batch.target_tokens for batch in batches)
-        likelihood = sum(self._backward(batch, tokens) for batch in batches)
+        tokens = round(self.group.sum(sum(batch.target_tokens for batch in batches)))
+        self.group.seed(training.seed, progress.step)
+        likelihood = self.group.sum(sum(self._backward(batch, tokens) for batch in batches))
+        self.masters.sum_gradients(self.group)
         norm = self.masters.clip(training.clip)
         if self._alarming(norm):
             self.masters.zero_grad()
@@ -203,6 +230,7 @@ class Trainer:
             "gradient_norm": self._usual_norm(),
             "skipped": progress.skipped,
             "epoch": progress.epoch,
+            **use_of_experts(self.model),
         }
         progress.window_likelihood, progress.window_tokens = 0.0, 0
         self.report.train(progress.step, metrics)

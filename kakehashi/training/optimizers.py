@@ -3,10 +3,12 @@
 Adam's update is often smaller than half a bf16 step of the weight, and would round to nothing. `MasterWeights`
 therefore keeps an fp32 copy of each half-precision parameter, steps that, and writes the rounded result back.
 A parameter in fp32 is its own master: no copy, no traffic. Every buffer is allocated once.
+
+An optimiser's `build` gets the hidden matrices (`hidden_matrices`) apart from all other parameters.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor, _foreach_add_, _foreach_copy_, _foreach_mul_, nn  # py
 
 from kakehashi.config import Config, Family
 from kakehashi.errors import UserError
+from kakehashi.training.parallel import Group
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 HALF_PRECISION = (torch.bfloat16, torch.float16)
@@ -32,9 +35,9 @@ class Adam(Config):
     betas: tuple[Beta, Beta] = (0.9, 0.98)
     eps: float = Field(default=1e-9, gt=0)
 
-    def build(self, named_parameters: Iterable[tuple[str, Tensor]]) -> torch.optim.Optimizer:
-        parameters = [parameter for _, parameter in named_parameters]
-        return torch.optim.Adam(parameters, lr=0.0, betas=self.betas, eps=self.eps, fused=_fused(parameters))
+    def build(self, hidden: Sequence[Tensor], others: Sequence[Tensor]) -> list[torch.optim.Optimizer]:
+        parameters = [*hidden, *others]
+        return [torch.optim.Adam(parameters, lr=0.0, betas=self.betas, eps=self.eps, fused=_fused(parameters))]
 
 
 class AdamW(Config):
@@ -49,8 +52,8 @@ class AdamW(Config):
     eps: float = Field(default=1e-9, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
 
-    def build(self, named_parameters: Iterable[tuple[str, Tensor]]) -> torch.optim.Optimizer:
-        parameters = [parameter for _, parameter in named_parameters]
+    def build(self, hidden: Sequence[Tensor], others: Sequence[Tensor]) -> list[torch.optim.Optimizer]:
+        parameters = [*hidden, *others]
         matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
         vectors = [parameter for parameter in parameters if parameter.ndim < 2]
         groups = [
@@ -58,21 +61,59 @@ class AdamW(Config):
             {"params": vectors, "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
-        return torch.optim.AdamW(groups, lr=0.0, betas=self.betas, eps=self.eps, fused=_fused(parameters))
+        return [torch.optim.AdamW(groups, lr=0.0, betas=self.betas, eps=self.eps, fused=_fused(parameters))]
 
 
-Optimizer = Annotated[Adam | AdamW, Family()]
+class Muon(Config):
+    """Momentum orthogonalised by Newton-Schulz (Jordan et al. 2024, kellerjordan.github.io/posts/muon), for the hidden
+    matrices; AdamW, with `betas` and `eps`, for embeddings, projection, norms, biases and all else.
+
+    m = momentum * m + (1 - momentum) * g;  w -= rate * (0.2 * sqrt(max(rows, columns)) * orth(m') + weight_decay * w),
+    where m' is Nesterov's momentum and orth(U S V^T) is about U V^T. The factor gives an update the root mean square
+    of AdamW's, so that both follow one schedule (Liu et al. 2025, arXiv 2502.16982, section 2.2).
+    """
+
+    kind: Literal["muon"] = "muon"
+    momentum: Beta = 0.95
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
+    eps: float = Field(default=1e-9, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+
+    def build(self, hidden: Sequence[Tensor], others: Sequence[Tensor]) -> list[torch.optim.Optimizer]:
+        """Raises UserError where there is nothing for Muon to do."""
+        if not hidden:
+            raise UserError("training.optimizer=muon: this model has no hidden matrices; choose adamw")
+        muon = torch.optim.Muon(
+            hidden, lr=0.0, weight_decay=self.weight_decay, momentum=self.momentum, adjust_lr_fn="match_rms_adamw"
+        )
+        rest = AdamW(betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
+        return [muon, *rest.build([], others)]
+
+
+Optimizer = Annotated[Adam | AdamW | Muon, Family()]
+
+
+def hidden_matrices(model: nn.Module) -> set[str]:
+    """The parameters that are the matrix of a linear map inside the network, by name: every `nn.Linear` but the model's
+    `projection` to the vocabulary, and none that is an embedding too.
+
+    Queries, keys and values have a matrix each. Convolutions and the stacked gates of an `nn.LSTM` are not among them.
+    """
+    modules = dict(model.named_modules())
+    outer = {id(module.weight) for module in modules.values() if isinstance(module, nn.Embedding)}
+    inner = {id(m.weight) for name, m in modules.items() if isinstance(m, nn.Linear) and name != "projection"}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in inner - outer}
 
 
 class MasterWeights:
     """The fp32 weights that the optimiser steps, and the working model that follows them.
 
-    One step of training: backward (once or more), `gather_gradients`, `clip`, `step`, `zero_grad`. Gradients that
-    are gathered after each of several backward passes add up in fp32. Tied parameters appear once, under their
-    first name. A skipped step is one where `zero_grad` follows `clip` directly.
+    One step of training: backward and `gather_gradients` (once or more), `sum_gradients`, `clip`, `step`, `zero_grad`.
+    Gradients that are gathered after each of several backward passes add up in fp32. Tied parameters appear once, under
+    their first name. A skipped step is one where `zero_grad` follows `clip` directly.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Adam | AdamW) -> None:
+    def __init__(self, model: nn.Module, optimizer: Adam | AdamW | Muon) -> None:
         self._working: dict[str, Tensor] = dict(model.named_parameters())
         self._masters = {
             name: parameter.detach().float() if parameter.dtype in HALF_PRECISION else parameter
@@ -80,7 +121,11 @@ class MasterWeights:
         }
         self._copied = [name for name, parameter in self._working.items() if parameter.dtype in HALF_PRECISION]
         self._gradients = {name: torch.empty_like(self._masters[name]) for name in self._copied}
-        self._optimizer = optimizer.build(self._masters.items())
+        hidden = hidden_matrices(model)
+        self._optimizers = optimizer.build(
+            [master for name, master in self._masters.items() if name in hidden],
+            [master for name, master in self._masters.items() if name not in hidden],
+        )
 
     @torch.no_grad()
     def gather_gradients(self) -> None:
@@ -101,6 +146,10 @@ class MasterWeights:
         if further[0]:
             _foreach_add_(*further)
 
+    def sum_gradients(self, group: Group) -> None:
+        """Adds up the gathered gradients of all processes, in all of them."""
+        group.sum_gradients(self._masters.values())
+
     @torch.no_grad()
     def clip(self, max_norm: float) -> float:
         """Scales all gradients so that their joint L2 norm is at most `max_norm`; returns the norm before that.
@@ -116,9 +165,10 @@ class MasterWeights:
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """One step of the optimiser at this learning rate; the working parameters follow, rounded."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
         self._write_back()
 
     def zero_grad(self) -> None:
@@ -134,8 +184,9 @@ class MasterWeights:
         """All that exact resumption needs, the live tensors: `master.NAME`, `exp_avg.NAME`, `step.NAME`, ..."""
         tensors = {f"master.{name}": master.detach() for name, master in self._masters.items()}
         for name, master in self._masters.items():
-            for quantity, value in self._optimizer.state.get(master, {}).items():
-                tensors[f"{quantity}.{name}"] = value
+            for optimizer in self._optimizers:
+                for quantity, value in optimizer.state.get(master, {}).items():
+                    tensors[f"{quantity}.{name}"] = value
         return tensors
 
     @torch.no_grad()
@@ -155,14 +206,15 @@ class MasterWeights:
 
     def _load_optimizer(self, states: dict[str, dict[str, Tensor]]) -> None:
         names = {id(master): name for name, master in self._masters.items()}
-        layout = self._optimizer.state_dict()
-        order = [names[id(parameter)] for group in self._optimizer.param_groups for parameter in group["params"]]
-        layout["state"] = {
-            index: {quantity: value.clone() for quantity, value in states[name].items()}
-            for index, name in enumerate(order)
-            if states[name]
-        }
-        self._optimizer.load_state_dict(layout)
+        for optimizer in self._optimizers:
+            layout = optimizer.state_dict()
+            order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+            layout["state"] = {
+                index: {quantity: value.clone() for quantity, value in states[name].items()}
+                for index, name in enumerate(order)
+                if states[name]
+            }
+            optimizer.load_state_dict(layout)
 
     def _write_back(self) -> None:
         if self._copied:

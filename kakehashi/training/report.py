@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
@@ -33,6 +33,29 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # told apart by colour-bl
 
 Line = dict[str, Any]  # one line of the log
 Series = tuple[list[int], list[float]]  # steps, values
+
+
+class Reporter(Protocol):
+    """Whom the loop tells."""
+
+    def train(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def validation(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def note(self, message: str, step: int | None = None) -> None: ...
+
+
+class Silence:
+    """What the processes beside the main one report."""
+
+    def train(self, step: int, metrics: Mapping[str, float]) -> None:
+        pass
+
+    def validation(self, step: int, metrics: Mapping[str, float]) -> None:
+        pass
+
+    def note(self, message: str, step: int | None = None) -> None:
+        pass
 
 
 class Report:

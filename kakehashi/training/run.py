@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -23,6 +23,7 @@ from rich.console import Console
 
 from kakehashi.config import ConfigError, dump
 from kakehashi.data.corpus import write_lines
+from kakehashi.directory import load_weights
 from kakehashi.errors import UserError
 from kakehashi.evaluation.metrics import Score
 from kakehashi.models.protocol import Vocabulary
@@ -31,8 +32,9 @@ from kakehashi.training import checkpoint
 from kakehashi.training.defaults import ORIGIN
 from kakehashi.training.finish import finish
 from kakehashi.training.loop import Trainer
+from kakehashi.training.parallel import processes
 from kakehashi.training.recipe import Recipe, load_recipe
-from kakehashi.training.report import Report, learning_curve
+from kakehashi.training.report import Report, Silence, learning_curve
 
 RECIPE = "recipe.yaml"
 PREPARED = ("subwords", "vocabulary")  # what a task makes of its text before the first step
@@ -42,7 +44,7 @@ FREE = ("training.steps", "training.batch.accumulate", "training.keep")  # setti
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: its directory, and the scores of the best model by test set."""
+    """A finished run: its directory, and the scores of the best model by test set (only the main process has them)."""
 
     directory: Path
     scores: dict[str, list[Score]]
@@ -53,26 +55,37 @@ def train(
 ) -> Outcome:
     """Trains as the recipe says, into `directory`. `resume` goes on where a run was stopped, or starts it.
 
+    Under torchrun all processes train one model; `directory` is on a disk that all of them see.
     `cache` holds tokenised corpora that runs share: $KAKEHASHI_CACHE, or ~/.cache/kakehashi.
     Raises UserError for what the user can mend, and loop.Interrupted after SIGINT or SIGTERM, when all is saved.
     """
-    console = console or Console(stderr=True)
-    _check_possible(recipe)
-    with _claimed(directory):
-        console.print("Preparing the data ...", style="dim")
-        task, notes = _prepare(recipe, directory, resume, cache or _default_cache())
+    console, cache = console or Console(stderr=True), cache or _default_cache()
+    with processes() as group, ExitStack() as held:
+        with group.main_first():
+            _check_possible(recipe)
+            if group.main:
+                held.enter_context(_claimed(directory))
+                console.print("Preparing the data ...", style="dim")
+                task, notes = _prepare(recipe, directory, resume, cache)
+            else:
+                task, notes = recipe.task.build(directory, cache), []
         newest = checkpoint.latest(directory / "checkpoints")
         start = checkpoint.step_of(newest) if newest else 0
-        with Report(directory, recipe.training.steps, start, console, recipe.metric) as report:
-            trainer = Trainer(recipe, task, directory, report)
+        last = recipe.training.steps
+        initial = Path(recipe.initial_model) if recipe.initial_model and not newest else None
+        with Report(directory, last, start, console, recipe.metric) if group.main else nullcontext(Silence()) as report:
+            trainer = Trainer(recipe, task, directory, report, group, initial)
             for note in (*notes, f"{trainer.parameters() / 1e6:.1f}M parameters"):
                 report.note(note)
             if newest:
                 trainer.resume(newest)
             with _interruptible(trainer):
                 progress = trainer.run()
+        if not group.main:
+            return Outcome(directory, {})
         learning_curve(directory)
-        return Outcome(directory, finish(recipe, task, directory, progress, trainer.parameters(), console))
+        scores = finish(recipe, task, directory, progress, trainer.parameters(), console, group.size)
+        return Outcome(directory, scores)
 
 
 def _check_possible(recipe: Recipe) -> None:
@@ -99,7 +112,12 @@ def _prepare(recipe: Recipe, directory: Path, resume: bool, cache: Path) -> tupl
     """
     new = _check_or_write_recipe(recipe, directory, resume)
     try:
+        if new and recipe.initial_model is not None:
+            recipe.task.adopt(Path(recipe.initial_model), directory)
         task = recipe.task.build(directory, cache)
+        if new and recipe.initial_model is not None:  # does it fit?
+            model = recipe.model.build(task.source_vocabulary, task.target_vocabulary)
+            load_weights(model, Path(recipe.initial_model))
         task.sampler(recipe.training.batch.tokens, recipe.training.seed)  # does the longest example fit?
         return task, task.introduction()
     except UserError:

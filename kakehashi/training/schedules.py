@@ -81,6 +81,30 @@ class Cosine(Config):
         return self if self.warmup < steps else self.model_copy(update={"warmup": _short_warmup(steps)})
 
 
+class WarmupStableDecay(Config):
+    """Linear to `peak`, then `peak`, then down to 0 over the last share `decay` of the run: a trapezoid.
+
+    Hu et al. 2024 (arXiv 2404.06395). At the part t of the descent the rate is peak * (1 - t) or, the better of the
+    two in Hägele et al. 2024 (arXiv 2405.18392), peak * (1 - sqrt(t)).
+    """
+
+    kind: Literal["wsd"] = "wsd"
+    warmup: int = Field(default=1000, ge=0)
+    peak: float = Field(default=1e-3, gt=0)
+    decay: float = Field(default=0.2, gt=0, le=1)
+    shape: Literal["linear", "sqrt"] = "sqrt"
+
+    def rate(self, step: int, steps: int, width: int) -> float:
+        if step <= self.warmup:
+            return self.peak * step / self.warmup
+        start = max(self.warmup, steps * (1 - self.decay))
+        gone = min(1.0, max(0.0, step - start) / max(1, steps - start))
+        return self.peak * (1 - (math.sqrt(gone) if self.shape == "sqrt" else gone))
+
+    def shortened(self, steps: int) -> "WarmupStableDecay":
+        return self if self.warmup < steps else self.model_copy(update={"warmup": _short_warmup(steps)})
+
+
 class Constant(Config):
     """Linear to `peak` over `warmup` steps (0: from the first step), then `peak`."""
 
@@ -99,4 +123,4 @@ def _short_warmup(steps: int) -> int:
     return max(1, steps // WARMUP_SHARE)
 
 
-Schedule = Annotated[InverseSqrt | Noam | Cosine | Constant, Family()]
+Schedule = Annotated[InverseSqrt | Noam | Cosine | WarmupStableDecay | Constant, Family()]

@@ -18,8 +18,15 @@ MACHINE = re.compile(
 
 
 def pickles(tree: ast.Module) -> list[int]:
-    """Lines that read or write pickles: code that runs when a file is opened."""
+    """Lines that read or write pickles: code that runs when a file is opened. `weights_only=True` runs none."""
     lines: list[int] = []
+    tensors_alone = {
+        node.func
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "weights_only" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True
+    }
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names) if any(alias.name.split(".")[0] in PICKLERS for alias in names):
@@ -28,7 +35,7 @@ def pickles(tree: ast.Module) -> list[int]:
                 lines.append(node.lineno)
             case ast.ImportFrom(module="torch", names=names) if {"load", "save"} & {alias.name for alias in names}:
                 lines.append(node.lineno)
-            case ast.Attribute(value=ast.Name(id="torch"), attr="load" | "save"):
+            case ast.Attribute(value=ast.Name(id="torch"), attr="load" | "save") if node not in tensors_alone:
                 lines.append(node.lineno)
             case ast.keyword(arg="allow_pickle", value=ast.Constant(value=True)):
                 lines.append(node.lineno)
@@ -56,12 +63,17 @@ def test_no_pickle(trees: dict[str, ast.Module]) -> None:
         "from joblib import dump",
         "def late():\n    import dill.source",
         "torch.load(path)",
+        "torch.load(path, weights_only=False)",
         "from torch import save",
         "np.load(path, allow_pickle=True)",
     ],
 )
 def test_a_pickle_is_seen(source: str) -> None:
     assert len(pickles(ast.parse(source))) == 1
+
+
+def test_tensors_alone_are_no_pickle() -> None:
+    assert pickles(ast.parse("torch.load(path, weights_only=True)")) == []
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from kakehashi.training.recipe import PRESETS
 
 from .conftest import Run
 
-COMMANDS = ("train", "translate", "generate", "evaluate", "check", "info", "schema", "demo")
+COMMANDS = ("train", "translate", "generate", "evaluate", "check", "info", "schema", "demo", "import", "export")
 
 
 def test_check_reports_and_writes_the_clean_corpus(run: Run) -> None:

@@ -47,6 +47,14 @@ def test_decoding_can_be_changed(run: Run, model: Path, translator: Translator) 
     assert "may be incomplete" in ended.err, "nothing is cut silently"
 
 
+def test_prefix_and_sampled_alternatives(run: Run, model: Path, translator: Translator) -> None:
+    ended = run("translate", model, "--prefix", "Zug", stdin="\n".join(LINES).encode())
+    assert ended.lines == translator.translate(LINES, prefix="Zug")
+    sampled = run("translate", model, "decoding=sample", "--alternatives", 3, "--jsonl", stdin=b"Guten Morgen!")
+    (expected,) = translator.alternatives(["Guten Morgen!"], 3, kind="sample")
+    assert [json.loads(line)["translation"] for line in sampled.lines] == [each.text for each in expected]
+
+
 def test_scores_and_json_lines(run: Run, model: Path, translator: Translator) -> None:
     best, *_ = translator.alternatives(["Guten Morgen!"], 1)[0]
     scored = run("translate", model, "--scores", stdin=b"Guten Morgen!\n\n")

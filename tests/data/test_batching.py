@@ -105,25 +105,6 @@ def test_weights_repeat_and_thin_out(weight, low, high):
     assert all((counts[1500:] == 1).all() for counts in seen)
 
 
-@pytest.mark.parametrize(("world", "tokens"), [(2, 4096), (3, 1000), (4, 1296)])
-def test_ranks_share_each_step_of_the_single_process(world, tokens):
-    source, target = lengths()
-    whole = BatchSampler(source, target, tokens, seed=4).plan(7)
-    ranks = [BatchSampler(source, target, tokens, 4, None, rank, world).plan(7) for rank in range(world)]
-    assert {len(plan) for plan in ranks} == {len(whole)}
-    for step, *shares in zip(whole, *ranks, strict=True):
-        assert min(len(share) for share in shares) >= 1
-        assert sorted(np.concatenate(shares).tolist()) == sorted(step.tolist())
-
-
-@pytest.mark.parametrize("pairs", range(16, 80, 3))
-def test_no_rank_goes_empty_in_the_rest_of_an_epoch(pairs):
-    """The tightest budget: two of the longest pair for each rank."""
-    source, target = np.full(pairs, 9, np.int32), np.full(pairs, 9, np.int32)
-    plans = [BatchSampler(source, target, 160, 0, None, rank, 4).plan(0) for rank in range(4)]
-    assert min(len(step) for plan in plans for step in plan) >= 1
-
-
 def test_pair_longer_than_the_budget_is_the_users_to_mend():
     source, target = np.array([3, 60], np.int32), np.array([3, 50], np.int32)
     assert len(BatchSampler(source, target, 112, seed=0).plan(0)) == 2
@@ -131,17 +112,12 @@ def test_pair_longer_than_the_budget_is_the_users_to_mend():
         UserError, match=r"training\.batch\.tokens = 111 .* 61 source and 51 target .* needs 112; raise"
     ):
         BatchSampler(source, target, 111, seed=0)
-    with pytest.raises(UserError, match="needs 448 on 2 processes"):
-        BatchSampler(source, target, 447, seed=0, world=2)
 
 
 def test_nothing_to_train_on():
     none = np.zeros(0, np.int32)
     with pytest.raises(UserError, match="no pair is left"):
         BatchSampler(none, none, 100, seed=0)
-    one = np.ones(1, np.int32)
-    with pytest.raises(UserError, match="too few for 2 processes"):
-        BatchSampler(one, one, 100, seed=0, world=2).plan(0)
 
 
 def test_planning_is_fast():

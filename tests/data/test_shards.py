@@ -277,3 +277,32 @@ def test_real_text(tmp_path):
     shards = build([corpus], segmenters, tmp_path)
     assert len(shards) + sum(shards.dropped.values()) == len(pairs)
     assert segmenters.target.decode(shards.pair(40_000, 0, 0)[1].tolist()) == pairs[40_000].target
+
+
+@pytest.mark.parametrize("sampling", [0.0, 0.3])
+def test_a_tag_stands_in_front_of_each_source_of_its_corpus(corpus, tmp_path, sampling):
+    config = Unigram(sampling=sampling)
+    back = Corpus(files=str(tmp_path / "text.{de,en}"), tag="en")
+    segmenters = train_subwords(config, [*read_pairs(corpus), *read_pairs(back)], ["en"])
+    shards = build([corpus, back], segmenters, tmp_path, config)
+    tag, pairs = segmenters.source.tag("en"), list(read_pairs(corpus))
+    assert len(shards) == 1000
+    for i, pair in enumerate(pairs):
+        (source, target), (tagged, answer) = shards.pair(i, 0, 1), shards.pair(500 + i, 0, 1)
+        assert tag not in source and tag not in target and tag not in answer
+        assert tagged[0] == tag and tag not in tagged[1:]
+        decoded = [segmenters.source.decode(ids.tolist()) for ids in (source, target, tagged, answer)]
+        assert decoded == [pair.source, pair.target, pair.target, pair.source]
+    assert (shards.source_lengths[500:] == shards.target_lengths[:500] + 1).all()
+
+
+def test_another_tag_is_another_file_and_a_tag_counts_among_the_tokens(corpus, tmp_path):
+    pairs = list(read_pairs(corpus))
+    segmenters = train_subwords(BPE(), pairs, ["a", "b"])
+    longest = int(build([corpus], segmenters, tmp_path).source_lengths.max())
+    tagged = [corpus.model_copy(update={"tag": name}) for name in ("a", "b")]
+    paths = [build([each], segmenters, tmp_path).path for each in (corpus, *tagged)]
+    assert len(set(paths)) == 3
+    limit = max(longest, int(build([corpus], segmenters, tmp_path).target_lengths.max()))
+    shards = build([tagged[0]], segmenters, tmp_path, max_tokens=limit)
+    assert int(shards.source_lengths.max()) <= limit

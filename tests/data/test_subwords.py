@@ -273,3 +273,19 @@ def test_real_text(files, low, high):
     texts = [text for pair in pairs for text in pair]
     ids = segmenter.encode_all(texts)
     assert [segmenter.decode(each) for each in ids] == texts
+
+
+def test_a_tag_is_an_id_that_no_text_gives_and_that_gives_no_text(config):
+    pair = train_subwords(config, english_german(), ["de", "bt"])
+    ids = {name: pair.source.tag(name) for name in ("de", "bt")}
+    assert len(set(ids.values())) == 2 and min(ids.values()) > 3
+    for name, id in ids.items():
+        for text in (f"<tag:{name}>", f"a <tag:{name}> b", name):
+            encoded = pair.source.encode(text)
+            assert id not in encoded and pair.source.decode([id, *encoded]) == text
+    with pytest.raises(UserError, match="no tag 'fr'"):
+        pair.source.tag("fr")
+    separate = train_subwords(config.model_copy(update={"vocabulary": "separate"}), english_german(), ["de"])
+    separate.source.tag("de")
+    with pytest.raises(UserError, match="no tag 'de'"):
+        separate.target.tag("de")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kakehashi.decoding import Beam, Greedy, search
-from kakehashi.decoding.processors import NoRepeatNgram
+from kakehashi.decoding.processors import LowerRepeats, NoRepeatNgram, RepetitionPenalty
 from kakehashi.errors import UserError
 
 END = 2
@@ -153,6 +153,31 @@ def test_no_repeat_ngram(tables: SimpleNamespace) -> None:
     assert repeats(Greedy(max_length=30))
     assert not repeats(Greedy(max_length=30, processors=guard))
     assert not repeats(Beam(size=3, max_length=30, processors=guard))
+
+
+def test_repetition_penalty_lowers_what_was_emitted() -> None:
+    logits = torch.tensor([[3.0, -1.0, 2.0, -torch.inf]])
+    LowerRepeats(2.0)(logits, torch.tensor([[0, 1, 0, 3]]))
+    assert logits.tolist() == [[1.5, -2.0, 2.0, -torch.inf]]
+
+
+def test_repetition_penalty_changes_what_is_chosen(tables: SimpleNamespace) -> None:
+    """As in a loop written out; and one of 1 changes nothing."""
+    model = tables.model(3, size=12, end_bias=-4.0)
+    source, mask = tables.sources([3], 12, 0)
+    encoded, tokens = model.encode(source, mask), []
+    for _ in range(15):
+        logits = model.decode(torch.tensor([[1, *tokens]]), encoded).logits[0, -1]
+        for token in set(tokens):
+            logits[token] = logits[token] / 3 if logits[token] > 0 else logits[token] * 3
+        tokens.append(int(logits[2:].argmax()) + 2)
+    plain, none, some = (
+        search(model, source, mask, Greedy(max_length=15, processors=processors))[0][0]
+        for processors in ((), (RepetitionPenalty(penalty=1.0),), (RepetitionPenalty(penalty=3.0),))
+    )
+    assert some.tokens == tokens != plain.tokens
+    assert none == plain
+    assert some.score < some.log_probability
 
 
 def test_settings_that_leave_no_token_are_an_error(tables: SimpleNamespace) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kakehashi.decoding import Beam, Decoding, Greedy, Hypothesis, Sample, search
-from kakehashi.decoding.processors import NoRepeatNgram
+from kakehashi.decoding.processors import NoRepeatNgram, RepetitionPenalty
 from kakehashi.models import ModelConfig
 from kakehashi.models.bytenet import ByteNet, DilatedBlocks
 from kakehashi.models.convs2s import Blocks, ConvS2S
@@ -30,6 +30,9 @@ STRATEGIES = [
     Beam(size=4, length_penalty=0.0, extra_length=2),
     Beam(size=7, length_penalty=0.6, min_length=3, max_length=12),
     Beam(size=3, processors=(NoRepeatNgram(size=2),), max_length=12),
+    Greedy(processors=(RepetitionPenalty(penalty=1.5),), max_length=12),
+    Sample(processors=(RepetitionPenalty(penalty=1.5),), max_length=12),
+    Beam(size=3, processors=(RepetitionPenalty(penalty=1.5), NoRepeatNgram(size=3)), max_length=12),
 ]
 LENGTHS = [5, 2, 9, 7, 1]
 
@@ -103,19 +106,24 @@ def test_the_model_of_these_laws_is_a_fair_one() -> None:
 
 
 def assert_rescored(model: Any, seed: int, decoding: Greedy | Beam | Sample) -> None:
-    """Every score of a search is that of teacher forcing."""
+    """Every log-probability of a search is that of teacher forcing; every score too, as its processors reweigh it."""
     source, mask = sources(seed)
     size = decoding.build().size
     for row, hypotheses in enumerate(search(model, source, mask, decoding, count=size)):
         encoded = model.encode(source[row : row + 1], mask[row : row + 1])
         for h in hypotheses:
             tokens = [*h.tokens, 2] if h.finished else h.tokens
-            logits = model.decode(torch.tensor([[1, *tokens[:-1]]]), encoded).logits
+            logits = model.decode(torch.tensor([[1, *tokens[:-1]]]), encoded).logits.detach()
             expected = logits.log_softmax(-1)[0, range(len(tokens)), tokens]
             assert h.token_log_probabilities == pytest.approx(expected.tolist(), abs=1e-4)
             assert h.log_probability == pytest.approx(expected.sum().item(), abs=1e-4)
             alpha = decoding.length_penalty if isinstance(decoding, Beam) else 0.0
-            assert h.score == pytest.approx(h.log_probability / ((5 + len(tokens)) / 6) ** alpha, abs=1e-4)
+            weighed = logits[0].clone()
+            for process in (processor.build() for processor in decoding.processors):
+                for place in range(len(tokens)):
+                    process(weighed[place : place + 1], torch.tensor([tokens[:place]], dtype=torch.long))
+            total = (weighed[range(len(tokens)), tokens] - logits[0].logsumexp(-1)).sum().item()
+            assert h.score == pytest.approx(total / ((5 + len(tokens)) / 6) ** alpha, abs=1e-4)
 
 
 def test_scores_equal_those_of_teacher_forcing(decoding: Greedy | Beam | Sample) -> None:

@@ -46,7 +46,9 @@ def members(family: Any) -> list[Any]:
     return list(get_args(union)) or [union]
 
 
-def small(trunk: dict[str, Any], layer: dict[str, Any], cross: dict[str, Any], tie: str, scale: str) -> EncoderDecoder:
+def small(
+    trunk: dict[str, Any], layer: dict[str, Any], cross: dict[str, Any], embeddings: dict[str, str]
+) -> EncoderDecoder:
     def parts(mode: Mode) -> dict[str, Any]:
         kept = {name: part for name, part in layer.items() if mode in getattr(part, "modes", {mode})}
         return {"feedforward": ReLU(size=24), **kept}
@@ -54,19 +56,18 @@ def small(trunk: dict[str, Any], layer: dict[str, Any], cross: dict[str, Any], t
     return EncoderDecoder(
         width=16,
         heads=2,
-        embeddings=Embeddings.model_validate({"tie": tie, "scale": scale}),
+        embeddings=Embeddings.model_validate(embeddings),
         encoder=Stack(depth=2, layers=(Layer(**parts("bidirectional")),), **trunk),
         decoder=CrossStack(depth=2, layers=(CrossLayer(**parts("causal"), **cross),), **trunk),
     )
 
 
-def model_of(
-    *, tie: str = "target", scale: str = "sqrt_width", cross: Config | None = None, **parts: Any
-) -> EncoderDecoder:
+def model_of(*, tie: str = "target", cross: Config | None = None, **parts: Any) -> EncoderDecoder:
     """A small encoder-decoder with these parts in both stacks, as far as they can stand there."""
     trunk = {name: part for name, part in parts.items() if name in ("position", "placement", "norm")}
-    layer = {name: part for name, part in parts.items() if name not in trunk}
-    return small(trunk, layer, {} if cross is None else {"cross": cross}, tie, scale)
+    embeddings = {"tie": tie, **{name: part for name, part in parts.items() if name in Embeddings.model_fields}}
+    layer = {name: part for name, part in parts.items() if name not in trunk | embeddings}
+    return small(trunk, layer, {} if cross is None else {"cross": cross}, embeddings)
 
 
 def choices(field: str) -> list[str]:
@@ -108,6 +109,7 @@ PARTICULAR: dict[str, EncoderDecoder] = {
     "dilated window": model_of(mixer=Attention(pattern=Both(patterns=(Window(size=4), Strided(stride=2))))),
     "BigBird": model_of(mixer=Attention(pattern=Either(patterns=(Window(size=1), Global(), Random(block=2, count=1))))),
     "additive scores": model_of(mixer=Attention(score=Additive()), cross=Attention(score=Additive(), kv_heads=1)),
+    "output bias, frozen padding": model_of(bias="learned", pad="frozen"),
     "multi-query": model_of(mixer=Attention(kv_heads=1), cross=Attention(kv_heads=1)),
     "values are keys": model_of(mixer=Attention(values="keys"), cross=Attention(values="keys")),
     "window, tied, multi-query, additive": model_of(

@@ -18,10 +18,13 @@ from kakehashi.nn.feedforward import (
     Experts,
     ExpertsFeedForward,
     FeedForwardConfig,
+    GELUSigmoid,
+    GELUTanh,
     ReGLU,
     ReLU,
     SwiGLU,
     Swish,
+    use_of_experts,
 )
 from kakehashi.nn.mixers.protocol import Context
 
@@ -45,7 +48,21 @@ def relu(x: Tensor) -> Tensor:
     return x * (x > 0)
 
 
-PLAIN: list[tuple[FeedForwardConfig, Function]] = [(ReLU(size=4), relu), (GELU(size=4), gelu), (Swish(size=4), swish)]
+def gelu_tanh(x: Tensor) -> Tensor:
+    return x * (1 + ((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)).tanh()) / 2
+
+
+def gelu_sigmoid(x: Tensor) -> Tensor:
+    return x * sigmoid(1.702 * x)
+
+
+PLAIN: list[tuple[FeedForwardConfig, Function]] = [
+    (ReLU(size=4), relu),
+    (GELU(size=4), gelu),
+    (GELUTanh(size=4), gelu_tanh),
+    (GELUSigmoid(size=4), gelu_sigmoid),
+    (Swish(size=4), swish),
+]
 GATED: list[tuple[FeedForwardConfig, Function]] = [
     (GLU(size=4), sigmoid),
     (ReGLU(size=4), relu),
@@ -181,6 +198,14 @@ def test_capacity_drops_the_last_choices() -> None:
     assert output[0].any(-1).tolist() == [True, True, True, False, True, True, False, False, False, True]
     assert module.use.dropped == pytest.approx(0.4)
     torch.testing.assert_close(module.use.shares, torch.tensor([4, 4, 1, 1]).double() / 10)
+
+
+def test_the_use_of_experts_is_told_by_layer() -> None:
+    module = experts(top=1, capacity=0.8)
+    layers = torch.nn.ModuleDict({"plain": build(ReLU(size=5)), "mixed": module})
+    assert use_of_experts(layers) == {}, "nothing has run yet"
+    run(module, one_expert_a_token(module, [0, 1, 0, 0, 2, 1, 0, 1, 1, 3]))
+    assert use_of_experts(layers) == pytest.approx({"mixed.busiest": 0.4, "mixed.dropped": 0.4})
 
 
 def test_second_choices_yield_to_first_ones() -> None:

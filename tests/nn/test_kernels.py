@@ -67,6 +67,33 @@ def test_heads_that_share_keys_equal_repeated_keys(short: int, name: str, monkey
     torch.testing.assert_close(*gradients, atol=1e-11, rtol=0)
 
 
+@pytest.mark.parametrize("name", biases())
+def test_hidden_keys_that_fill_a_vector_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[Tensor, ...]] = []
+    for many in (1, 10_000):
+        monkeypatch.setattr(kernels, "_MANY", many)
+        q, k, v = (x.requires_grad_() for x in tensors(torch.float64))
+        bias = biases()[name]
+        mixed = kernels.attend(q, k, v, None if bias is None else bias.double())
+        found.append((mixed, *torch.autograd.grad(mixed.square().sum(), (q, k, v))))
+    torch.testing.assert_close(*found, atol=1e-12, rtol=0)
+
+
+def test_a_query_that_sees_nothing_is_no_nan() -> None:
+    q, k, v = (x[:1].expand(200, -1, -1, -1) for x in tensors())
+    mixed = kernels.attend(q, k, v, kernels.hide(torch.zeros(5, 7, dtype=torch.bool), torch.float32))
+    assert q.shape[:3].numel() > kernels._MANY and mixed.isfinite().all()
+
+
+@pytest.mark.parametrize("keys", [7, kernels._NARROW + 1])
+def test_bf16_is_close(keys: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    q, k, v = (torch.randn(40, 4, n, 8, generator=generator) for n in (9, keys, keys))
+    narrow, wide = kernels.attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), None), kernels.attend(q, k, v, None)
+    assert narrow.dtype == torch.bfloat16
+    assert (narrow.float() - wide).norm() < 0.02 * wide.norm()
+
+
 def test_pieces_may_overlap() -> None:
     x = torch.randn(2, 3, 9, 4, dtype=torch.float64, requires_grad=True)
     indices = [slice(0, 5), torch.tensor([0, 4, 8]), slice(3, 9), torch.tensor([7])]

@@ -1,5 +1,6 @@
 """Chunked cross-entropy against torch's, which holds all logits."""
 
+import math
 from typing import Any
 
 import pytest
@@ -116,6 +117,14 @@ def test_extreme_logits(scale: float) -> None:
     torch.testing.assert_close(
         gradients(loss, wide), gradients(expected, wide), atol=1e-3, rtol=1e-4, check_dtype=False
     )
+
+
+def test_a_hopeless_token_is_no_infinity_in_bf16() -> None:
+    hidden, projection, _, targets = inputs(dtype=torch.bfloat16)
+    wide = hidden * 300
+    loss, likelihood = cross_entropy(wide, projection, None, targets, 0.1)
+    assert likelihood.item() / TOKENS > -math.log(losses._TINY)
+    assert loss.item() == pytest.approx(reference(wide, projection, None, targets, 0.1).item(), rel=1e-2)
 
 
 def test_no_token_at_all() -> None:

@@ -168,3 +168,30 @@ def test_an_empty_development_set_is_refused(tmp_path: Path) -> None:
 def test_corpora_follow_one_another(tmp_path: Path) -> None:
     settings = config(tmp_path, valid=["valid.{en,de}", "train.{en,de}"])
     assert list(pairs_of(settings.valid)) == [*PAIRS[5:25], *PAIRS]
+
+
+def test_both_directions_in_one_model(tmp_path: Path) -> None:
+    """Swapped braces are the other direction; the one without a tag is judged and used."""
+    train = ["train.{en,de}", {"files": "train.{de,en}", "tag": "en"}]
+    task = config(tmp_path, train=train).build(tmp_path, tmp_path / "cache")
+    tag, count = task.segmenters.source.tag("en"), len(PAIRS)
+    both = task.batch(np.array([0, count]), 0, 1)
+    assert both.source[1, 0] == tag and tag not in both.source[0]
+    model = network(task)
+    assert task.loss(model, both).loss.isfinite()
+    assert task.evaluate(model.eval(), torch.device("cpu")).keys() == {"loss", "bleu", "chrf"}
+    assert all(tag not in batch.source for batch in task._valid_batches())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": {"files": "train.{en,de}", "tag": "de"}}, "leave one corpus without a tag"),
+        ({"valid": {"files": "valid.{en,de}", "tag": "de"}}, "valid: only training corpora take a tag"),
+        ({"test": {"new": {"files": "valid.{en,de}", "tag": "de"}}}, r"test\.new: only training corpora take a tag"),
+        ({"train": ["train.{en,de}", {"files": "train.{en,de}", "tag": "a b"}]}, "tag"),
+    ],
+)
+def test_what_a_tag_cannot_be(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        config(tmp_path, **changes)

@@ -17,8 +17,9 @@ from kakehashi.data.corpus import write_lines
 from kakehashi.data.phrasebook import generate
 from kakehashi.training import checkpoint
 from kakehashi.training.loop import Trainer
+from kakehashi.training.parallel import ALONE, Group
 from kakehashi.training.recipe import Recipe
-from kakehashi.training.report import Report
+from kakehashi.training.report import Report, Silence
 
 LAYERS = {"depth": 1, "layers": [{"feedforward": {"kind": "relu", "size": 32}}]}
 TREE: dict[str, Any] = {
@@ -102,12 +103,14 @@ class Workshop:
     def recipe(self, *overrides: str) -> Recipe:
         return resolve(TREE, Recipe, overrides, directory=self.directory)
 
-    def trainer(self, recipe: Recipe, run: Path, resume: bool = False) -> Trainer:
+    def trainer(self, recipe: Recipe, run: Path, resume: bool = False, group: Group = ALONE) -> Trainer:
         """As `run.train` sets it up, but on subwords that are there already."""
         start = checkpoint.step_of(newest(run)) if resume else 0
-        report = PlainReport(run, recipe.training.steps, start, quiet(), recipe.metric)
-        self.reports.append(report)
-        trainer = Trainer(recipe, recipe.task.build(self.directory, self.cache), run, report)
+        report = Silence()
+        if group.main:
+            report = PlainReport(run, recipe.training.steps, start, quiet(), recipe.metric)
+            self.reports.append(report)
+        trainer = Trainer(recipe, recipe.task.build(self.directory, self.cache), run, report, group)
         if resume:
             trainer.resume(newest(run))
         return trainer

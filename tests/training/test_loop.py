@@ -1,5 +1,6 @@
 """The training loop: resuming gives the same bits, pieces give the same gradient, alarms, the best model is kept."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
@@ -27,6 +28,9 @@ VARIANTS = [
     ("training.precision=bf16", "training.averaging={kind: ema, decay: 0.9}", "training.optimizer=adam"),
     ("training.precision=fp32", "training.averaging={kind: last, count: 2}", SAMPLED, "training.batch.accumulate=3"),
     ("training.precision=bf16", "training.averaging=ema", SAMPLED, "training.batch.accumulate=2"),
+    ("training.optimizer=muon", "training.schedule={kind: wsd, warmup: 2}", "training.precision=bf16"),
+    ("training.batch.growth={kind: linear, start: 0.5, epochs: 1}", "task.consistency={kind: simcut, share: 0.3}"),
+    ("task.consistency=r_drop", "training.batch.accumulate=2"),
 ]
 
 
@@ -106,6 +110,12 @@ def test_a_finished_run_resumes_to_itself(workshop: Workshop, whole: Callable[..
     trainer = workshop.trainer(workshop.recipe(*VARIANTS[0]), run, resume=True)
     assert trainer.run().step == 12
     assert trainer.progress.taken == 12, "no step was taken again"
+
+
+def test_recomputed_layers_give_the_same_run(workshop: Workshop, whole: Callable[..., Path], tmp_path: Path) -> None:
+    trainer = workshop.trainer(workshop.recipe(*VARIANTS[0], "training.recompute=layers"), tmp_path)
+    trainer.run()
+    assert_same_run(tmp_path, whole(VARIANTS[0]))
 
 
 def test_resuming_on_other_data_is_refused(workshop: Workshop, whole: Callable[..., Path]) -> None:
@@ -235,6 +245,15 @@ def test_other_runtime_errors_pass(workshop: Workshop, tmp_path: Path, monkeypat
     monkeypatch.setattr(trainer.task, "loss", fail)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         trainer.run()
+
+
+def test_the_log_tells_how_experts_are_used(workshop: Workshop, tmp_path: Path) -> None:
+    mixed = "model.decoder.layers=[{feedforward: {kind: experts, experts: 2, expert: {kind: relu, size: 8}}}]"
+    workshop.trainer(workshop.recipe(mixed, "training.steps=5"), tmp_path).run()
+    lines = map(json.loads, (tmp_path / "log.jsonl").read_text("utf-8").splitlines())
+    figures = next(line for line in lines if line["kind"] == "train")
+    busiest = [value for name, value in figures.items() if name.endswith(".feedforward.busiest")]
+    assert len(busiest) == 1 and 0.5 <= busiest[0] <= 1
 
 
 # Judging

@@ -1,6 +1,5 @@
 """Optimisers against the papers' formulas, and master weights: bf16 models, clipping, exact resumption."""
 
-import copy
 import math
 
 import pytest
@@ -10,7 +9,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from kakehashi.errors import UserError
-from kakehashi.training.optimizers import Adam, AdamW, MasterWeights, Optimizer
+from kakehashi.models.protocol import Vocabulary
+from kakehashi.training.optimizers import Adam, AdamW, MasterWeights, Muon, Optimizer, hidden_matrices
+from tests.laws.zoo import ALL
 
 
 def tied_model(dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -22,10 +23,19 @@ def tied_model(dtype: torch.dtype = torch.float32) -> nn.Module:
     return model.to(dtype)
 
 
+def hidden_model(dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The same with a hidden matrix."""
+    model = tied_model()
+    assert isinstance(model, nn.ModuleDict)
+    model["hidden"] = nn.Linear(6, 6)
+    return model.to(dtype)
+
+
 def loss(model: nn.Module, seed: int) -> Tensor:
     assert isinstance(model, nn.ModuleDict)
     ids = torch.randint(0, 11, (5, 4), generator=torch.Generator().manual_seed(seed))
-    logits = model["out"](model["norm"](model["embed"](ids)))
+    hidden = model["norm"](model["embed"](ids))
+    logits = model["out"](model["hidden"](hidden) if "hidden" in model else hidden)
     return nn.functional.cross_entropy(logits.float().flatten(0, 1), ids.flatten())
 
 
@@ -44,7 +54,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 def test_adam_is_algorithm_1() -> None:
     weight = nn.Parameter(torch.tensor([1.0, -2.0, 0.5]))
-    optimizer = Adam(betas=(0.9, 0.98), eps=1e-9).build([("weight", weight)])
+    (optimizer,) = Adam(betas=(0.9, 0.98), eps=1e-9).build([], [weight])
     expected = weight.detach().double().clone()
     m = v = torch.zeros(3, dtype=torch.float64)
     for t in range(1, 6):
@@ -61,7 +71,7 @@ def test_adam_is_algorithm_1() -> None:
 def test_adamw_decays_matrices_only() -> None:
     model = tied_model()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    optimizer = AdamW(weight_decay=0.5).build(model.named_parameters())
+    (optimizer,) = AdamW(weight_decay=0.5).build([], list(model.parameters()))
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     for group in optimizer.param_groups:
@@ -73,10 +83,68 @@ def test_adamw_decays_matrices_only() -> None:
         assert torch.equal(after[name].detach(), before[name])
 
 
+def test_muon_is_its_formula() -> None:
+    """Five steps of Newton-Schulz in bf16 upon Nesterov's momentum, at 0.2 sqrt(max(rows, columns)) times the rate."""
+    weight = nn.Parameter(torch.randn(6, 4, generator=torch.Generator().manual_seed(1)))
+    muon, rest = Muon(momentum=0.9, weight_decay=0.5).build([weight], [nn.Parameter(torch.ones(2))])
+    assert isinstance(muon, torch.optim.Muon) and isinstance(rest, torch.optim.AdamW)
+    expected, momentum = weight.detach().clone(), torch.zeros(6, 4)
+    for t in range(1, 4):
+        gradient = torch.randn(6, 4, generator=torch.Generator().manual_seed(10 + t))
+        weight.grad = gradient.clone()
+        muon.param_groups[0]["lr"] = 0.1
+        muon.step()
+        momentum = 0.9 * momentum + 0.1 * gradient
+        x = (0.1 * gradient + 0.9 * momentum).bfloat16()
+        x = x / x.norm()
+        for _ in range(5):
+            square = x.T @ x
+            x = 3.4445 * x + x @ (-4.775 * square + 2.0315 * square @ square)
+        expected = (1 - 0.1 * 0.5) * expected - 0.1 * 0.2 * math.sqrt(6) * x.float()
+    torch.testing.assert_close(weight.detach(), expected, atol=5e-3, rtol=0)
+
+
+def test_muon_makes_an_update_orthogonal_and_of_the_size_of_adams() -> None:
+    weight = nn.Parameter(torch.zeros(64, 16))
+    muon, *_ = Muon(weight_decay=0).build([weight], [nn.Parameter(torch.ones(2))])
+    weight.grad = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
+    muon.param_groups[0]["lr"] = 1.0
+    muon.step()
+    update = weight.detach() / (0.2 * 8)
+    assert (torch.linalg.svdvals(update) - 1).abs().max() < 0.45, "Newton-Schulz as Muon has it comes that near"
+    assert weight.detach().square().mean().sqrt().item() == pytest.approx(0.2, rel=0.25)
+
+
+def test_hidden_matrices_are_neither_embeddings_nor_the_projection_nor_vectors() -> None:
+    assert hidden_matrices(tied_model()) == set(), "the output is the embedding's table"
+    assert hidden_matrices(nn.ModuleDict({"up": nn.Linear(2, 3), "projection": nn.Linear(3, 9)})) == {"up.weight"}
+    for name, config in ALL:
+        model = config.build(Vocabulary(37), Vocabulary(37))
+        chosen = hidden_matrices(model)
+        shapes = [tuple(parameter.shape) for key, parameter in model.named_parameters() if key in chosen]
+        assert shapes or config.kind == "lstm", name
+        assert all(len(shape) == 2 and 37 not in shape for shape in shapes), name
+
+
+def test_muon_without_a_hidden_matrix_is_refused() -> None:
+    with pytest.raises(UserError, match="no hidden matrices; choose adamw"):
+        MasterWeights(tied_model(), Muon())
+
+
+def test_muon_leaves_the_rest_to_adamw() -> None:
+    model, twin = hidden_model(), hidden_model()
+    train(model, MasterWeights(model, Muon()), range(1))
+    train(twin, MasterWeights(twin, AdamW()), range(1))
+    others = dict(twin.named_parameters())
+    same_as_adamw = {name for name, parameter in model.named_parameters() if torch.equal(parameter, others[name])}
+    assert others.keys() - same_as_adamw == {"hidden.weight"}
+
+
 def test_the_family_knows_its_kinds() -> None:
-    adapter: TypeAdapter[Adam | AdamW] = TypeAdapter(Optimizer)
+    adapter: TypeAdapter[Adam | AdamW | Muon] = TypeAdapter(Optimizer)
     assert adapter.validate_python("adam") == Adam()
     assert adapter.validate_python({"kind": "adamw", "betas": [0.8, 0.9]}) == AdamW(betas=(0.8, 0.9))
+    assert adapter.validate_python("muon") == Muon()
 
 
 def test_fp32_parameters_are_their_own_masters_and_tied_ones_appear_once() -> None:
@@ -160,15 +228,15 @@ def test_a_norm_that_is_not_finite_is_told_and_the_step_can_be_skipped(value: fl
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("config", [Adam(), AdamW()], ids=["adam", "adamw"])
-def test_resumed_through_a_file_gives_the_same_bits(dtype: torch.dtype, config: Adam | AdamW) -> None:
-    model = tied_model(dtype)
+@pytest.mark.parametrize("config", [Adam(), AdamW(), Muon()], ids=lambda config: config.kind)
+def test_resumed_through_a_file_gives_the_same_bits(dtype: torch.dtype, config: Adam | AdamW | Muon) -> None:
+    model = hidden_model(dtype)
     masters = MasterWeights(model, config)
     train(model, masters, range(3))
     stored = save(masters.state_tensors())
     train(model, masters, range(3, 7))
 
-    other = copy.deepcopy(tied_model(dtype))
+    other = hidden_model(dtype)
     nn.init.zeros_(next(other.parameters()))
     resumed = MasterWeights(other, config)
     train(other, resumed, range(2))  # what it held before must not show

@@ -5,12 +5,14 @@ import math
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from kakehashi.training.schedules import Constant, Cosine, InverseSqrt, Noam, Schedule
+from kakehashi.training.schedules import Constant, Cosine, InverseSqrt, Noam, Schedule, WarmupStableDecay
 
-WARMED: list[InverseSqrt | Noam | Cosine | Constant] = [
+Kinds = InverseSqrt | Noam | Cosine | WarmupStableDecay | Constant
+WARMED: list[Kinds] = [
     InverseSqrt(warmup=1000),
     Noam(warmup=1000),
     Cosine(warmup=1000),
+    WarmupStableDecay(warmup=1000),
     Constant(warmup=1000),
 ]
 
@@ -26,7 +28,7 @@ def test_paper_schedule_is_equation_3() -> None:
 
 
 @pytest.mark.parametrize("schedule", WARMED, ids=lambda schedule: schedule.kind)
-def test_warmup_is_linear_and_ends_at_the_highest_rate(schedule: InverseSqrt | Noam | Cosine | Constant) -> None:
+def test_warmup_is_linear_and_ends_at_the_highest_rate(schedule: Kinds) -> None:
     rates = [schedule.rate(step, 5000, 256) for step in range(1, 5001)]
     assert rates[499] == pytest.approx(rates[999] / 2)
     assert rates[0] == pytest.approx(rates[999] / 1000)
@@ -46,10 +48,19 @@ def test_after_the_warmup_each_goes_its_way() -> None:
     assert Cosine(warmup=0).rate(1, 100, 1) == pytest.approx(1e-3 * (1 + math.cos(math.pi / 100)) / 2)
 
 
+@pytest.mark.parametrize(("shape", "halfway"), [("linear", 0.5), ("sqrt", 1 - math.sqrt(0.5))])
+def test_a_trapezoid_stays_at_its_peak_and_ends_at_nothing(shape: str, halfway: float) -> None:
+    schedule = WarmupStableDecay.model_validate({"warmup": 100, "peak": 1e-3, "decay": 0.4, "shape": shape})
+    assert {schedule.rate(step, 1000, 1) for step in range(100, 601)} == {1e-3}
+    assert schedule.rate(800, 1000, 1) == pytest.approx(1e-3 * halfway)
+    rates = [schedule.rate(step, 1000, 1) for step in range(600, 1001)]
+    assert rates == sorted(rates, reverse=True) and rates[-1] == 0 == schedule.rate(2000, 1000, 1)
+    late = WarmupStableDecay(warmup=800, decay=0.9)
+    assert late.rate(800, 1000, 1) == 1e-3 > late.rate(801, 1000, 1), "a descent cannot begin before the peak"
+
+
 @pytest.mark.parametrize("schedule", WARMED, ids=lambda schedule: schedule.kind)
-def test_a_schedule_longer_than_the_run_is_shortened_and_keeps_its_peak(
-    schedule: InverseSqrt | Noam | Cosine | Constant,
-) -> None:
+def test_a_schedule_longer_than_the_run_is_shortened_and_keeps_its_peak(schedule: Kinds) -> None:
     assert schedule.shortened(1001) is schedule
     short = schedule.shortened(1000)
     assert short.warmup == 100 and short.kind == schedule.kind
@@ -58,12 +69,12 @@ def test_a_schedule_longer_than_the_run_is_shortened_and_keeps_its_peak(
 
 
 def test_one_step_runs_have_a_positive_rate() -> None:
-    for schedule in (InverseSqrt(), Noam(), Constant(), Cosine(floor=0.1)):
+    for schedule in (InverseSqrt(), Noam(), Constant(), Cosine(floor=0.1), WarmupStableDecay()):
         assert schedule.shortened(1).rate(1, 1, 64) > 0
 
 
 def test_the_family_knows_its_kinds() -> None:
-    adapter: TypeAdapter[InverseSqrt | Noam | Cosine | Constant] = TypeAdapter(Schedule)
+    adapter: TypeAdapter[Kinds] = TypeAdapter(Schedule)
     assert adapter.validate_python({"kind": "paper", "warmup": 8}) == Noam(warmup=8)
     assert adapter.validate_python("cosine") == Cosine()
     with pytest.raises(ValidationError):

@@ -33,7 +33,8 @@ class Candidates:
 class Frontier:
     """The live hypotheses of one step. Log-probability of token v in row r = logits[r, v] - normalizers[r].
 
-    `logits` [R, V]: fp32, -inf where a processor forbids; `normalizers` [R]; `totals` [B, F]: log-probabilities so far;
+    `logits` [R, V]: fp32, -inf where a processor forbids, lower where one reweighs; `normalizers` [R]: the model's;
+    `totals` [B, F]: log-probabilities so far;
     `keys` [B]: a number for what each sentence's source says; `length`: tokens emitted, the next one counted.
     """
 

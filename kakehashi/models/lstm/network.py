@@ -53,9 +53,9 @@ class LSTMModel(nn.Module):
         self.encoder = LSTMEncoder(config.encoder, config.width, config.dropout)
         self.decoder = config.attention.build(config.decoder, config.width, config.dropout)
         self.dropout = Dropout(config.dropout)
-        self.projection = nn.Linear(config.width, target.size, bias=False)
+        self.projection = config.embeddings.project(config.width, target.size)
         initialise(self)
-        config.embeddings.connect(self.projection, self.target_embedding)
+        config.embeddings.connect(self.projection, self.target_embedding, target.pad)
 
     def encode(self, source: Tensor, mask: Tensor) -> Encoded:
         """source [N, S] ids, mask [N, S] True where there is a token; padding must stand behind."""
@@ -84,7 +84,9 @@ class LSTMModel(nn.Module):
         if state is not None:
             for name, value in past.items():
                 state.carry(name, value)
-        return Output(self.dropout(hidden), self.projection.weight, alignment=weights if alignment else None)
+        return Output(
+            self.dropout(hidden), self.projection.weight, self.projection.bias, alignment=weights if alignment else None
+        )
 
     def _start(self, encoded: Encoded, rows: int) -> Tensor:
         """What the decoder's layers remember before the first token, [R, M, 2, D]."""

@@ -1,0 +1,138 @@
+"""Vocabularies of others: a SentencePiece model cuts the text, and a list of pieces gives the ids.
+
+Marian, OPUS and CTranslate2 models are so. Notable, and unlike our own subwords: what the list lacks is the unknown
+piece, U+2581 in a text is a space, and spaces are as the SentencePiece model treats them. A text may begin with a mark
+such as `>>fra<<`, by which many-to-many models know the language to write.
+"""
+
+import hashlib
+import json
+import os
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sentencepiece
+
+from kakehashi.errors import UserError
+
+VOCABULARY = ".vocabulary.json"  # beside the SentencePiece model of the same name
+
+_MARK = re.compile(r">>.*?<<")
+_sampling = threading.Lock()  # SentencePiece has one random generator for the whole process
+
+
+class Special(NamedTuple):
+    """The ids with a meaning of their own. Two of them may be one: Marian begins with the padding."""
+
+    pad: int = 0
+    begin: int = 1
+    end: int = 2
+    unknown: int = 3
+
+
+def processor(model: bytes) -> Any:
+    """SentencePiece's processor of a model. Raises UserError when it is none."""
+    loaded: Any = sentencepiece.SentencePieceProcessor()
+    try:
+        loaded.LoadFromSerializedProto(model)
+    except RuntimeError as error:
+        raise UserError(f"not a whole SentencePiece model: {error}") from error
+    return loaded
+
+
+def draw(processor: Any, text: str, seed: int, alpha: float, out_type: type[int] | type[str]) -> list[Any]:
+    """A segmentation drawn by the seed alone."""
+    with _sampling:
+        sentencepiece.set_random_generator_seed(seed % (2**32 - 1))  # 2^32 - 1 itself means "at random"
+        return processor.encode(text, out_type=out_type, enable_sampling=True, alpha=alpha, nbest_size=-1)
+
+
+class ListedSegmenter:
+    """Text to ids and back, by a SentencePiece model and a list of pieces: a piece's place is its id.
+
+    Raises UserError when `model` is none, or special ids lie outside the list.
+    """
+
+    def __init__(self, model: bytes, pieces: Sequence[str], special: Special) -> None:
+        self.model, self.pieces, self.special, self.size = model, tuple(pieces), special, len(pieces)
+        self._processor = processor(model)
+        if not all(0 <= id < self.size for id in special):
+            raise UserError(f"special ids {list(special)} do not all lie in a vocabulary of {self.size} pieces")
+        self._ids = {piece: id for id, piece in enumerate(self.pieces)}
+
+    @classmethod
+    def load(cls, path: Path) -> "ListedSegmenter":
+        """Reads NAME.model and NAME.vocabulary.json. Raises UserError when one is missing or damaged."""
+        listed = path.with_suffix(VOCABULARY)
+        try:
+            tree = json.loads(listed.read_text("utf-8"))
+            return cls(path.read_bytes(), tree["pieces"], Special(**tree["special"]))
+        except OSError as error:
+            raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{listed} is no list of pieces: {error!r}") from error
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+
+    def save(self, path: Path) -> None:
+        path.write_bytes(self.model)
+        path.with_suffix(VOCABULARY).write_text(self._listed() + "\n", "utf-8")
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that decides the ids of a text."""
+        return hashlib.sha256(self.model + self._listed().encode()).hexdigest()
+
+    def _listed(self) -> str:
+        return json.dumps({"special": self.special._asdict(), "pieces": self.pieces}, ensure_ascii=False, indent=0)
+
+    def encode(self, text: str) -> list[int]:
+        """The best segmentation, without special ids."""
+        mark, rest = _parted(text)
+        return self._looked_up(mark, self._processor.encode(rest, out_type=str))
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """As `encode`, of many texts, on all cores."""
+        parted = [_parted(text) for text in texts]
+        rests = [rest for _, rest in parted]
+        found = self._processor.encode(rests, out_type=str, num_threads=os.cpu_count() or 1)
+        return [self._looked_up(mark, pieces) for (mark, _), pieces in zip(parted, found, strict=True)]
+
+    def sample(self, text: str, seed: int, alpha: float) -> list[int]:
+        """A segmentation drawn by the seed alone; `alpha` as in the config's `sampling` (0: the best segmentation)."""
+        if alpha == 0:
+            return self.encode(text)
+        mark, rest = _parted(text)
+        return self._looked_up(mark, draw(self._processor, rest, seed, alpha, str))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Special ids give nothing."""
+        pieces = [self.pieces[id] for id in ids if id not in self.special]
+        return self._processor.decode_pieces(pieces).replace("▁", " ")
+
+    def piece(self, id: int) -> str:
+        """The piece of the list."""
+        return self.pieces[id]
+
+    def id(self, piece: str) -> int:
+        """Its place in the list, or that of the unknown piece."""
+        return self._ids.get(piece, self.special.unknown)
+
+    def tag(self, name: str) -> int:
+        """The id of the mark `>>name<<`. Raises UserError when the list has none."""
+        if (piece := f">>{name}<<") not in self._ids:
+            raise UserError(f"these subwords have no tag {name!r}: there is no piece {piece} among them")
+        return self._ids[piece]
+
+    def _looked_up(self, mark: list[str], pieces: Sequence[str]) -> list[int]:
+        return [self.id(piece) for piece in (*mark, *pieces)]
+
+
+def _parted(text: str) -> tuple[list[str], str]:
+    """The mark of the language to write, if the text begins with one, and the rest."""
+    if found := _MARK.match(text):
+        return [found[0]], text[found.end() :]
+    return [], text

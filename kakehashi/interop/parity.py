@@ -1,0 +1,153 @@
+"""The parity report: whether two systems that should be one model are one.
+
+Both get the same texts. Pieces are compared, so that the report says where they part: in the segmentation, in the
+numbers, or in the search.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from kakehashi.evaluation.metrics import score
+from kakehashi.interop.protocol import Pieces, System
+
+FILE = "parity.json"
+BEAM = 4
+# Where the user gives no text: what formats stumble over. An empty line, spaces, unknown characters, a long line.
+SAMPLE = (
+    "Hello!",
+    "",
+    "  Two  spaces , and a tab\there.",
+    "The quick brown fox jumps over the lazy dog 1,234.5 times (that's what they say).",
+    "Grüße aus Köln: wo ist der Bahnhof? “Dort drüben,” sagte sie — «là-bas».",
+    "駅はどこですか。架け橋を渡ってください。",
+    "👩‍👩‍👧 🌉 ☃",
+    "مرحبا بالعالم",
+    " ".join(["A long line is no harder than a short one, but it is longer."] * 8),
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a report must keep.
+
+    log_probability: the largest difference of a token's log-probability, in nats; identical: the share of outputs,
+    greedy and beam, that must be the same (near ties may turn over); score: points of BLEU and chrF.
+    """
+
+    log_probability: float = 1e-3
+    identical: float = 0.9
+    score: float = 0.3
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Texts, their reference translations, and the language of these."""
+
+    sources: Sequence[str]
+    references: Sequence[str]
+    language: str
+
+
+@dataclass(frozen=True)
+class Parity:
+    """first, second: who was compared. lines, tokens: how much text, and pieces forced on both.
+
+    segmentation, greedy, beam: shares of lines with identical pieces. scores: by metric, of both, on a test set.
+    sizes: bytes, by name of system.
+    """
+
+    first: str
+    second: str
+    lines: int
+    tokens: int
+    segmentation: float
+    log_probability: float
+    greedy: float
+    beam: float
+    sizes: dict[str, int]
+    scores: dict[str, tuple[float, float]] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+
+    def failures(self) -> list[str]:
+        """What is beyond its limit, one sentence each."""
+        limits, found = self.limits, list[str]()
+        if self.segmentation < 1:
+            found.append(f"only {self.segmentation:.1%} of the lines are cut into the same pieces")
+        if not self.log_probability <= limits.log_probability:  # NaN is a failure too
+            found.append(f"log-probabilities differ by up to {self.log_probability:.2g}, not {limits.log_probability}")
+        for name, share in (("greedy", self.greedy), ("beam", self.beam)):
+            if share < limits.identical:
+                found.append(f"only {share:.1%} of the {name} outputs are identical, not {limits.identical:.0%}")
+        for name, (one, other) in self.scores.items():
+            if abs(one - other) > limits.score:
+                found.append(f"{name} is {other:.2f} instead of {one:.2f}")
+        return found
+
+    def lines_of_text(self) -> list[str]:
+        """The report for a reader."""
+        rows = [
+            f"{self.first} against {self.second}, {self.lines} lines, {self.tokens} forced tokens",
+            f"same pieces                  {self.segmentation:.1%}",
+            f"log-probability, difference  {self.log_probability:.2g}",
+            f"identical greedy outputs     {self.greedy:.1%}",
+            f"identical outputs of beam {BEAM}  {self.beam:.1%}",
+        ]
+        rows += [f"{name:<28} {one:.2f} and {other:.2f}" for name, (one, other) in self.scores.items()]
+        return rows + [f"size of {name:<20} {size / 1e6:.1f} MB" for name, size in self.sizes.items()]
+
+    def save(self, path: Path) -> None:
+        record = {**asdict(self), "failures": self.failures()}
+        path.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", "utf-8")
+
+
+def compare(
+    first: System,
+    second: System,
+    sizes: dict[str, int],
+    test: EvaluationSet | None = None,
+    limits: Limits | None = None,
+) -> Parity:
+    """Compares the second system with the first, whose pieces and greedy outputs both are given."""
+
+    def fits(text: str) -> bool:
+        return len(first.segment(text)) < min(first.longest, second.longest)  # one is the end's
+
+    if test is not None:
+        kept = [pair for pair in zip(test.sources, test.references, strict=True) if fits(pair[0])]
+        test = EvaluationSet([source for source, _ in kept], [target for _, target in kept], test.language)
+    texts = [*filter(fits, SAMPLE), *(test.sources[:100] if test else ())]
+    sources = [first.segment(text) for text in texts]
+    forced = first.translate(sources, beam=1)
+    pairs = zip(first.score(sources, forced), second.score(sources, forced), strict=True)
+    differences = [abs(a - b) for ours, theirs in pairs for a, b in zip(ours, theirs, strict=True)]
+    return Parity(
+        first=first.name,
+        second=second.name,
+        lines=len(texts),
+        tokens=len(differences),
+        segmentation=_shared(sources, [second.segment(text) for text in texts]),
+        log_probability=max(differences),
+        greedy=_shared(forced, second.translate(sources, beam=1)),
+        beam=_shared(first.translate(sources, BEAM), second.translate(sources, BEAM)),
+        sizes=sizes,
+        scores={} if test is None else _scores(first, second, test),
+        limits=limits or Limits(),
+    )
+
+
+def _shared(first: Sequence[Pieces], second: Sequence[Pieces]) -> float:
+    return sum(a == b for a, b in zip(first, second, strict=True)) / len(first)
+
+
+def _scores(first: System, second: System, test: EvaluationSet) -> dict[str, tuple[float, float]]:
+    """BLEU and chrF of both, each cutting and joining the text itself."""
+
+    def scored(system: System) -> list[tuple[str, float]]:
+        outputs = system.translate([system.segment(text) for text in test.sources], BEAM)
+        found = score([system.text(each) for each in outputs], test.references, test.language, ["bleu", "chrf"])
+        return [(each.name, each.value) for each in found]
+
+    pairs = zip(scored(first), scored(second), strict=True)
+    return {name: (one, other) for (name, one), (_, other) in pairs}

@@ -1,0 +1,91 @@
+"""Import and export: read or write, compare, and only then put the result in its place.
+
+Nothing half-written is left: the result is made under a temporary name, and where the comparison fails it is removed.
+"""
+
+from pathlib import Path
+
+from kakehashi.directory import replaced
+from kakehashi.errors import UserError
+from kakehashi.interop.ours import Ours
+from kakehashi.interop.parity import FILE, EvaluationSet, Limits, Parity, compare
+from kakehashi.interop.protocol import Format, Languages, System
+from kakehashi.translator import Translator
+
+
+class ParityError(Exception):
+    """The result is not the model that it was made from; its text says where they part."""
+
+
+def import_model(
+    format: Format,
+    directory: Path,
+    model: Path,
+    languages: Languages,
+    test: EvaluationSet | None = None,
+    limits: Limits | None = None,
+) -> Parity:
+    """Makes a model directory of a foreign one, with its parity report in it.
+
+    Raises UserError when something stands at `model`, or `directory` cannot be read; ParityError beyond a limit.
+    """
+    _free(model)
+    translator = format.read(directory, languages)
+    with replaced(model) as new:
+        translator.save(new)
+        ours = Ours(Translator.load(new, device="cpu"))
+        theirs = format.open(directory) or _again(format, directory, languages)
+        report = compare(theirs, ours, _sizes(theirs, directory, ours, new), test, limits)
+        _passed(report)
+        report.save(new / FILE)
+    return report
+
+
+def export_model(
+    format: Format, model: Path, destination: Path, test: EvaluationSet | None = None, limits: Limits | None = None
+) -> Parity:
+    """Writes a model in a foreign format, with the parity report in the folder, or beside the file as NAME.parity.json.
+
+    Raises UserError when something stands at `destination`, or the format cannot express the model; ParityError beyond
+    a limit.
+    """
+    _free(destination)
+    translator = Translator.load(model, device="cpu")
+    format.check(translator)
+    ours = Ours(translator)
+    with replaced(destination) as new:
+        format.write(translator, new)
+        languages = Languages(translator.config.source, translator.config.target)
+        theirs = format.open(new) or _again(format, new, languages)
+        report = compare(ours, theirs, _sizes(ours, model, theirs, new), test, limits)
+        _passed(report)
+        folder = new.is_dir()
+        if folder:
+            report.save(new / FILE)
+    if not folder:
+        report.save(destination.with_name(f"{destination.name}.{FILE}"))
+    return report
+
+
+def _free(path: Path) -> None:
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{path} exists: choose another place, or remove it")
+
+
+def _again(format: Format, path: Path, languages: Languages) -> System:
+    """Ourselves, where the library is missing: proves that the files can be read, not that others read them alike."""
+    name = f"kakehashi, reading the {format.name} files again ({format.library} is not installed)"
+    return Ours(format.read(path, languages), name)
+
+
+def _sizes(first: System, one: Path, second: System, other: Path) -> dict[str, int]:
+    return {first.name: _bytes(one), second.name: _bytes(other)}
+
+
+def _bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+
+
+def _passed(report: Parity) -> None:
+    if failures := report.failures():
+        raise ParityError(f"{report.second} is not {report.first}: " + "; ".join(failures))
