@@ -1,9 +1,9 @@
 """The same data for every system, in one folder.
 
-    text/{train,valid}.{source,target}      what a user has
-    pieces/{train,valid}.{source,target}    the same cut into subwords, with spaces between them
-    subwords/subwords.model                 the SentencePiece model that cut it
-    vocabulary.txt                          its pieces; line n is number n, from 0
+text/{train,valid}.{source,target}      what a user has
+pieces/{train,valid}.{source,target}    the same cut into subwords, with spaces between them
+subwords/subwords.model                 the SentencePiece model that cut it
+vocabulary.txt                          its pieces; line n is number n, from 0
 """
 
 import io
@@ -16,18 +16,23 @@ import sentencepiece
 
 from kakehashi.config import resolve
 from kakehashi.data.corpus import Corpus, Pair, read_pairs, write_lines
-from kakehashi.data.subwords import BEGIN, END, JOINT_FILE, PAD, UNKNOWN, Segmenter, Unigram, train_subwords
+from kakehashi.data.subwords import BEGIN, BPE, END, JOINT_FILE, PAD, UNKNOWN, Segmenter, Unigram, train_subwords
 
 SEED = 1
 RANDOM_PAIRS, SHORTEST, LONGEST, UNLIKE = 20_000, 10, 50, 4  # words of a side; how far the other side may be off
 
 
-def multi30k(folder: Path, vocabulary: int, valid: int | None = None) -> None:
-    """English to German, with joint unigram subwords; of the development set the first `valid` pairs, or all."""
+def multi30k(folder: Path, vocabulary: int, valid: int) -> None:
+    """English to German, with joint unigram subwords; of the development set the first `valid` pairs."""
     pattern = "${KAKEHASHI_DATA}/multi30k/%s.{en,de}.gz"
     train, development = (list(read_pairs(resolve({"files": pattern % part}, Corpus))) for part in ("train", "val"))
-    segmenters = train_subwords(Unigram(size=vocabulary), train)
-    _write(folder, segmenters.source, {"train": train, "valid": development[:valid]})
+    of_pairs(folder, Unigram(size=vocabulary), train, development[:valid])
+
+
+def of_pairs(folder: Path, subwords: Unigram | BPE, train: Sequence[Pair], valid: Sequence[Pair]) -> None:
+    """With joint subwords, learnt from `train`."""
+    segmenter = cast(Segmenter, train_subwords(subwords, train).source)
+    _write(folder, segmenter, {"train": train, "valid": valid})
 
 
 def random_words(folder: Path, vocabulary: int, valid: int) -> None:
