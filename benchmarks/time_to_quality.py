@@ -202,15 +202,16 @@ def plain(run: Run) -> tuple[Size, Unigram | BPE]:
 
 
 def measure(runs: Sequence[Run], arguments: argparse.Namespace) -> None:
-    peer, minutes = (JOEYNMT, arguments.joeynmt) if arguments.joeynmt else ("", 0)
+    minutes = arguments.joeynmt
+    peer = f"{JOEYNMT}, {minutes:g} minutes" if minutes else ""
     known = set[str]() if arguments.fresh else {line["key"] for line in results()}
-    todo = [run for run in runs if f"{run.key}{peer}" not in known]
+    todo = [run for run in runs if run.key + peer not in known]
     RESULTS.parent.mkdir(exist_ok=True)
     for number, run in enumerate(todo, 1):
         print(f"{number}/{len(todo)} {peer or run.name}, seed {run.seed} ...", flush=True)
         line: Line = {
-            "key": f"{run.key}{peer}",
-            "name": peer or run.name,
+            "key": run.key + peer,
+            "name": JOEYNMT if peer else run.name,
             "recipe": run.path.name,
             "overrides": run.overrides,
             "seed": run.seed,

@@ -50,14 +50,16 @@ SIZES = {
 
 @dataclass(frozen=True)
 class System:
-    """The environment that it runs in (None: ours), and the format of its matrix products."""
+    """The environment that it runs in (None: ours), the format of its matrix products, and how many processes train."""
 
     peer: str | None
     precision: Literal["fp32", "bf16"]
+    processes: int = 1
 
 
 SYSTEMS = {
     "ours": System(None, "bf16"),
+    "ours-apart": System(None, "bf16", processes=2),
     "joeynmt": System("joeynmt", "fp32"),
     "eole": System("eole", "fp32"),
     "eole-bf16": System("eole", "bf16"),
@@ -69,13 +71,14 @@ SYSTEMS = {
 # One run each, in a process of its own
 
 
-def run_ours(work: Workload, preset: str) -> Line:
-    """`kakehashi train`, as a user starts it, and what its log says."""
+def run_ours(work: Workload, preset: str, processes: int = 1) -> Line:
+    """`kakehashi train`, as a user starts it, and what its log says. Several processes share the threads."""
     run = Path(work.run)
     (run / "subwords").symlink_to(Path(work.data, "subwords"))
     (run / "recipe.yaml").write_text(json.dumps(recipe(work, preset)), encoding="utf-8")
-    command = [sys.executable, "-m", "kakehashi", "train", str(run / "recipe.yaml"), f"run={run}", "--resume"]
-    process(command, work.threads, KAKEHASHI_CACHE=f"{work.data}/cache")
+    many = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"] if processes > 1 else []
+    command = [sys.executable, "-m", *many, "kakehashi", "train", str(run / "recipe.yaml"), f"run={run}", "--resume"]
+    process(command, work.threads // processes, KAKEHASHI_CACHE=f"{work.data}/cache")
     log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     card = json.loads((run / "model" / "card.json").read_text(encoding="utf-8"))
     return {
@@ -214,7 +217,7 @@ def one(name: str, work: Workload, arguments: argparse.Namespace) -> Line:
         system = SYSTEMS[name]
         work = replace(work, precision=system.precision)
         if system.peer is None:
-            return run_ours(work, arguments.model)
+            return run_ours(work, arguments.model, system.processes)
         command = [str(environments.python(arguments.peers, system.peer)), "-m", f"benchmarks.peers.{system.peer}"]
         return answered(process(command, work.threads, str(work)))
     except RuntimeError as error:
@@ -236,7 +239,7 @@ def machine() -> str:
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")] or names
-    return f"{cores} cores of {names[0]}"
+    return f"{cores} core{'s' * (cores != 1)} of {names[0]}"
 
 
 def results() -> list[Line]:
@@ -268,7 +271,7 @@ def main() -> None:
     if arguments.warmup % LOG_EVERY or arguments.steps % arguments.warmup:
         parser.error(f"our log has a line every {LOG_EVERY} steps: --warmup {LOG_EVERY}, --steps a multiple of it")
     if not arguments.table:
-        names = arguments.only or list(SYSTEMS)
+        names = arguments.only or [name for name, each in SYSTEMS.items() if each.processes <= arguments.threads]
         for peer in {SYSTEMS[name].peer for name in names}:
             if peer and not environments.ready(arguments.peers, peer):
                 parser.error(f"no environment for {peer} in {arguments.peers}: make it with --setup, or leave it out")

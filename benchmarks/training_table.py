@@ -9,6 +9,7 @@ Line = dict[str, Any]
 
 TITLES = {
     "ours": "Kakehashi, bf16",
+    "ours-apart": "Kakehashi, bf16, two processes of one thread (memory: of one)",
     "joeynmt": "JoeyNMT 2.3.0, fp32 (on a CPU it has no other)",
     "eole": "Eole 0.6.4, fp32",
     "eole-bf16": "Eole 0.6.4, bf16 autocast",
