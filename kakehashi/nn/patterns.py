@@ -212,7 +212,7 @@ class Random(Pattern):
 class Composed(Pattern):
     """Several patterns as one. Its groups are those of the member with which it needs the fewest keys a query."""
 
-    patterns: tuple["PatternConfig", ...] = Field(default=(Full(),), min_length=1)
+    patterns: tuple["PatternConfig", ...] = Field(min_length=1)
 
     def groups(self, queries: int) -> tuple[range, ...]:
         cuts = list(dict.fromkeys(pattern.groups(queries) for pattern in self.patterns))
@@ -224,9 +224,10 @@ class Composed(Pattern):
 
 
 class Both(Composed):
-    """All of the patterns must allow it."""
+    """All of the patterns must allow it. By itself a dilated window (Longformer, section 3.1)."""
 
     kind: Literal["both"] = "both"
+    patterns: tuple["PatternConfig", ...] = Field(default=(Window(), Strided()), min_length=1)
 
     def allowed(self, query_BQ: Tensor, key_BK: Tensor) -> Tensor | None:
         masks = [pattern.allowed(query_BQ, key_BK) for pattern in self.patterns]
@@ -238,10 +239,14 @@ class Both(Composed):
 
 
 class Either(Composed):
-    """One of the patterns must allow it. What their groups do not share is computed and hidden: `either` of `window`
-    and `strided` costs as much as `full`, so let layers alternate between them."""
+    """One of the patterns must allow it. By itself BigBird (Zaheer et al. 2020, section 2).
+
+    What their groups do not share is computed and hidden: `either` of `window` and `strided` costs as much as `full`,
+    so let layers alternate between them.
+    """
 
     kind: Literal["either"] = "either"
+    patterns: tuple["PatternConfig", ...] = Field(default=(Window(), Global(), Random()), min_length=1)
 
     def allowed(self, query_BQ: Tensor, key_BK: Tensor) -> Tensor | None:
         masks = [pattern.allowed(query_BQ, key_BK) for pattern in self.patterns]

@@ -93,12 +93,16 @@ class AdditiveScore(Score):
     def weights(self, q_BHQC: Tensor, k_BGKC: Tensor, bias_BHQK: Tensor | None) -> Tensor:
         groups = k_BGKC.shape[1]
         q_BGSQC, vector_GSC = q_BHQC.unflatten(1, (groups, -1)), self.vector.unflatten(0, (groups, -1))
-        scores: Tensor = _AdditiveScores.apply(q_BGSQC, k_BGKC, vector_GSC)  # pyright: ignore[reportAssignmentType]
-        scores_BHQK = scores.flatten(1, 2)
+        scores_BHQK = additive(q_BGSQC, k_BGKC, vector_GSC).flatten(1, 2)
         return (scores_BHQK if bias_BHQK is None else scores_BHQK + bias_BHQK).softmax(-1)
 
     def attend(self, q_BHQC: Tensor, k_BGKC: Tensor, v_BGKV: Tensor, bias_BHQK: Tensor | None) -> Tensor:
         return kernels.mix(self.weights(q_BHQC, k_BGKC, bias_BHQK), v_BGKV)
+
+
+def additive(q_BGSQC: Tensor, k_BGKC: Tensor, vector_GSC: Tensor) -> Tensor:
+    """v^T tanh(q + k), [B, G, S, Q, K], whose units [B, G, S, Q, K, C] are never held but in blocks."""
+    return _AdditiveScores.apply(q_BGSQC, k_BGKC, vector_GSC)  # pyright: ignore[reportReturnType]
 
 
 class _AdditiveScores(torch.autograd.Function):

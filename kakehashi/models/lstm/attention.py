@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kakehashi.config import Family
 from kakehashi.models.lstm.layers import Layers, LSTMStack
 from kakehashi.models.protocol import Encoded, State
-from kakehashi.nn import kernels
+from kakehashi.nn import kernels, scores
 from kakehashi.nn.variant import Law, Variant
 
 Past = dict[str, Tensor]
@@ -39,10 +39,7 @@ class Product(nn.Module):
 
 
 class Additive(nn.Module):
-    """Bahdanau et al. 2015, section A.1.2: score(q, h) = v . tanh(W q + U h).
-
-    It holds [N, Q, S, D] numbers: for sentences, not for long texts.
-    """
+    """Bahdanau et al. 2015, section A.1.2: score(q, h) = v . tanh(W q + U h)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -50,7 +47,8 @@ class Additive(nn.Module):
         self.score = nn.Linear(width, 1, bias=False)
 
     def forward(self, q_NQD: Tensor, keys_NSD: Tensor) -> Tensor:
-        return self.score((self.query(q_NQD)[:, :, None] + keys_NSD[:, None]).tanh())[..., 0]
+        one_head = self.query(q_NQD)[:, None, None], keys_NSD[:, None], self.score.weight[None]
+        return scores.additive(*one_head)[:, 0, 0]
 
 
 @dataclass(frozen=True)
