@@ -56,9 +56,10 @@ class Workload:
     @classmethod
     def read(cls) -> "Workload":
         """From standard input; sets the threads, before torch is imported."""
-        tree = json.load(sys.stdin)
+        tree: dict[str, Any] = json.load(sys.stdin)
         os.environ["OMP_NUM_THREADS"] = str(tree["threads"])
-        return cls(**{**tree, "size": Size(**tree["size"])})
+        tree["size"] = Size(**tree["size"])
+        return cls(**tree)
 
 
 @dataclass
