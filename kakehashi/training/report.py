@@ -146,7 +146,7 @@ class Report:
         self._print(message)
 
     def _write(self, kind: str, step: int, content: Mapping[str, float | str]) -> None:
-        line: Line = {"step": step, "time": datetime.now(UTC).isoformat(timespec="seconds"), "kind": kind}
+        line: Line = {"step": step, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "kind": kind}
         line |= {name: None if _is_infinite(value) else value for name, value in content.items()}
         self._log.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
         self._log.flush()

@@ -163,7 +163,8 @@ def undeclared(files: dict[str, ast.Module], allowed: set[str]) -> list[str]:
 
 def test_every_import_is_declared(root: Path, trees: dict[str, ast.Module], package: dict[str, ast.Module]) -> None:
     assert undeclared(package, declared(root, development=False)) == []
-    assert undeclared(trees, declared(root, development=True)) == []
+    here = {path: tree for path, tree in trees.items() if not path.startswith("benchmarks/peers/")}  # theirs: elsewhere
+    assert undeclared(here, declared(root, development=True)) == []
 
 
 def test_an_undeclared_import_is_seen() -> None:
