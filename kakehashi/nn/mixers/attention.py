@@ -98,7 +98,9 @@ class MultiHeadAttention(nn.Module):
         assert memory is not None, "cross-attention needs an encoded source"
 
         def once(name: str, compute: Callable[[], Tensor]) -> Tensor:
-            return compute() if state is None else state.once(f"{self.name}.{name}", compute)
+            if state is None:
+                return compute()
+            return state.once(f"{self.name}.{name}", lambda: compute().contiguous())  # else each step would copy it
 
         k = once("key", lambda: _heads(self.key(memory.states), self.sizes.key))
         v = k if self.tied else once("value", lambda: _heads(self.value(memory.states), self.sizes.value))
