@@ -1,7 +1,7 @@
 """A model with int8 linear layers, for decoding on a CPU: a quarter of the bytes, and products of small integers.
 
 As in Bhandare et al. 2019 (arXiv 1906.00532), without its calibration: rows of activations are scaled as they come. A
-row's scale is its own, and sums of integers are exact, so that no sentence depends on its neighbours.
+row's scale is its own, and sums of integers are exact, so that no layer lets a sentence depend on its neighbours.
 Shapes: R rows, I inputs, O outputs; others as in models/protocol.py.
 """
 
