@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["load", "load_language_model", "train"]
 
 
-def load(directory: Path | str, precision: Literal["fp32", "bf16"] = "fp32", device: str = "auto") -> "Translator":
+def load(
+    directory: Path | str, precision: Literal["fp32", "bf16", "int8"] = "fp32", device: str = "auto"
+) -> "Translator":
     """Opens a translator's directory. Its `translate`, `alternatives` and `stream` take the fields of `decoding` as
     keywords.
 

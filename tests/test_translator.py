@@ -298,9 +298,10 @@ def test_separate_vocabularies_have_their_own_sizes(segmenters: SegmenterPair, t
     assert Translator.load(tmp_path / "model", device="cpu").translate(TEXTS[:3]) == translator.translate(TEXTS[:3])
 
 
-def test_bf16_keeps_the_weights_but_for_rounding(trained: Translator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_less_precision_keeps_the_weights_but_for_rounding(precision: Any, trained: Translator, tmp_path: Path) -> None:
     trained.save(tmp_path / "model")
-    loaded = Translator.load(tmp_path / "model", precision="bf16", device="cpu")
+    loaded = Translator.load(tmp_path / "model", precision, device="cpu")
     scores = [[t.score for t in translator.stream(TEXTS[:5])] for translator in (trained, loaded)]
     assert scores[1] != scores[0]
     assert scores[1] == pytest.approx(scores[0], rel=0.05)

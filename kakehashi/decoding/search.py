@@ -24,6 +24,8 @@ from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings,
 from kakehashi.errors import UserError
 from kakehashi.models.protocol import State, Translating, Vocabulary
 
+_AT_ONCE = 2**17  # scores of the vocabulary, in the soft-max: half a megabyte
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -144,7 +146,7 @@ def _predict(
     tokens_RT = live.tokens_BFT.flatten(0, 1)
     new_RL = tokens_RT[:, -1:] if tokens_RT.shape[1] else start
     logits_RV = model.step(new_RL, live.state).logits[:, -1].float()
-    normalizers_R = logits_RV.logsumexp(-1)
+    normalizers_R = _normalizers(logits_RV)
     if not bool(normalizers_R.isfinite().all()):
         raise FloatingPointError(
             f"the model's scores of token {tokens_RT.shape[1] + 1} are not finite: its weights are damaged, "
@@ -154,6 +156,14 @@ def _predict(
     for process in processors:
         process(logits_RV, tokens_RT)
     return Frontier(logits_RV, normalizers_R, live.totals_BF, live.keys_B, tokens_RT.shape[1] + 1), own_RV
+
+
+def _normalizers(logits_RV: Tensor) -> Tensor:
+    """log(sum of exp(logits)) [R]: the highest score less the logarithm of its probability. Soft-max reads and writes
+    the vocabulary once, logsumexp three times; few rows at once stay in the cache, and in memory that is there."""
+    rows = max(1, _AT_ONCE // logits_RV.shape[1])
+    highest = [scores.softmax(-1).amax(-1) for scores in logits_RV.split(rows)]
+    return logits_RV.amax(-1) - torch.cat(highest).log_()
 
 
 def _told(candidates: Candidates, frontier: Frontier, own_RV: Tensor) -> Candidates:
@@ -230,15 +240,16 @@ def _advance(live: _Live, going: Candidates, kept_B: Tensor) -> _Live:
     """The kept sentences with their new live hypotheses; the state follows."""
     sentences, fanout, length = live.tokens_BFT.shape
     size = going.parents.shape[1]
+    if fanout == size > 1:
+        going = _settled(going)
     if len(kept_B) < sentences:
         live.state.keep(kept_B)
     parents_BK = going.parents[kept_B]
     if fanout < size:
         live.state.repeat(size)  # the first token: all come from the one empty hypothesis
     else:
-        rows_R = (torch.arange(len(kept_B), device=kept_B.device)[:, None] * size + parents_BK).flatten()
-        if not torch.equal(rows_R, torch.arange(len(rows_R), device=rows_R.device)):
-            live.state.reorder(rows_R)
+        first_rows_B1 = torch.arange(len(kept_B), device=kept_B.device)[:, None] * size
+        live.state.reorder((first_rows_B1 + parents_BK).flatten())
     from_BKT = parents_BK[:, :, None].expand(-1, -1, length)
     tokens_BKT = live.tokens_BFT[kept_B].gather(1, from_BKT)
     log_probabilities_BKT = live.log_probabilities_BFT[kept_B].gather(1, from_BKT)
@@ -251,6 +262,22 @@ def _advance(live: _Live, going: Candidates, kept_B: Tensor) -> _Live:
         log_probabilities_BFT=torch.cat([log_probabilities_BKT, going.log_probabilities[kept_B][:, :, None]], 2),
         totals_BF=going.totals[kept_B],
         finished_BK=live.finished_BK[kept_B],
+    )
+
+
+def _settled(going: Candidates) -> Candidates:
+    """The same, the first of each parent's children in the parent's place, so that few rows of the state move."""
+    parents_BK, size = going.parents, going.parents.shape[1]
+    later_BK = (parents_BK[:, :, None] == parents_BK[:, None]).tril(-1).any(2)
+    child_BK = parents_BK.masked_fill(later_BK, size).argsort(dim=1, stable=True)
+    vacant_BK = torch.ones_like(later_BK).scatter_(1, parents_BK, False)
+    place_BK = vacant_BK.to(torch.uint8).argsort(dim=1, stable=True)  # those of parents in order, as their children are
+    order_BK = torch.empty_like(child_BK).scatter_(1, place_BK, child_BK)
+    return Candidates(
+        parents_BK.gather(1, order_BK),
+        going.tokens.gather(1, order_BK),
+        going.log_probabilities.gather(1, order_BK),
+        going.totals.gather(1, order_BK),
     )
 
 

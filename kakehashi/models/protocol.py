@@ -3,6 +3,7 @@
 Shapes: N sentences, S source tokens, R hypotheses (N when training), L tokens, V vocabulary, D width.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,6 +32,7 @@ class Output:
 
     hidden [R, L, D]; projection [V, D] and bias [V] take it to the vocabulary; alignment [R, L, S] when asked for;
     losses: further scalars, by part, to add to the loss a token (balance of experts, say), the encoder's among them.
+    project: a cheaper way from hidden to logits than those two (models/int8.py).
     """
 
     hidden: Tensor
@@ -38,10 +40,13 @@ class Output:
     bias: Tensor | None = None
     alignment: Tensor | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
+    project: Callable[[Tensor], Tensor] | None = None
 
     @property
     def logits(self) -> Tensor:
         """[R, L, V], in the model's precision. Training does not need them: see nn/losses.py."""
+        if self.project is not None:
+            return self.project(self.hidden)
         logits = self.hidden @ self.projection.T
         return logits if self.bias is None else logits + self.bias
 

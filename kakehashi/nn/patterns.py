@@ -33,7 +33,7 @@ class Pattern(Variant):
     @abstractmethod
     def keys_of(self, queries: range, count: int) -> range | Tensor:
         """Those of the first `count` positions, which hold the queries' own, that queries at these positions may look
-        at, ascending; a tensor is on the CPU."""
+        at, ascending; a tensor is on the CPU. Of a single query: no other ones."""
 
 
 class Full(Pattern):

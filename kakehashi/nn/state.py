@@ -28,6 +28,7 @@ class State:
         self.lengths = torch.zeros(sentences, dtype=torch.long, device=device)
         self.shortest = self.longest = 0
         self.fanout = 1
+        self._caches: set[str] = set()
         self._recurrent = False
 
     def positions(self, count: int) -> Tensor:
@@ -55,6 +56,7 @@ class State:
             if cache is not None:
                 grown[:, :, : self.longest] = cache[:, :, : self.longest]
             cache = self.hypothesis[name] = grown
+            self._caches.add(name)
         if self.shortest < self.longest:
             slots = self.positions(count)[:, None, :, None].expand(-1, heads, -1, size)
             cache.scatter_(2, slots, new_RHLC)
@@ -83,8 +85,19 @@ class State:
         self.fanout *= count
 
     def reorder(self, rows: Tensor) -> None:
-        """Hypothesis r becomes a copy of hypothesis rows[r] [R], of the same sentence."""
-        self._choose(rows)
+        """Hypothesis r becomes a copy of hypothesis rows[r] [R], of the same sentence. One that stays what it is costs
+        nothing: its caches are left where they are."""
+        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+        if not len(moved):
+            return
+        sources = rows.index_select(0, moved)
+        for name, value in self.hypothesis.items():
+            if name in self._caches:
+                used = value[:, :, : self.longest]
+                used.index_copy_(0, moved, used.index_select(0, sources))
+            else:  # the model may still hold what it gave
+                self.hypothesis[name] = value.index_select(0, rows)
+        self._choose_lengths(rows)
 
     def keep(self, sentences: Tensor) -> None:
         """Keeps only these sentences, given by index [n], in this order, with all their hypotheses."""
@@ -105,6 +118,9 @@ class State:
 
     def _choose(self, rows: Tensor) -> None:
         self.hypothesis = {name: value.index_select(0, rows) for name, value in self.hypothesis.items()}
+        self._choose_lengths(rows)
+
+    def _choose_lengths(self, rows: Tensor) -> None:
         self.lengths = self.lengths.index_select(0, rows)
         if self.shortest < self.longest and len(rows):  # the longest may be gone
             self.shortest, self.longest = int(self.lengths.min()), int(self.lengths.max())

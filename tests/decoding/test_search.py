@@ -9,6 +9,7 @@ import torch
 from kakehashi.decoding import Beam, Greedy, search
 from kakehashi.decoding.processors import LowerRepeats, NoRepeatNgram, RepetitionPenalty
 from kakehashi.errors import UserError
+from kakehashi.models.protocol import State
 
 END = 2
 
@@ -224,3 +225,15 @@ def test_wider_beams_find_better_scores_on_average(tables: SimpleNamespace) -> N
         means.append(sum(scores) / len(scores))
     assert means == sorted(means)
     assert means[-1] > means[0] + 0.05
+
+
+def test_hypotheses_that_go_on_keep_their_row(tables: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that some hypothesis continues stays where it is: only those that none continues are replaced."""
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        State, "reorder", lambda state, rows, real=State.reorder: (seen.append(rows), real(state, rows))
+    )
+    source, mask = tables.sources([4, 9, 6], 12, 3)
+    search(tables.model(3, size=12), source, mask, Beam(size=4, max_length=12))
+    assert all(torch.equal(rows[rows], rows) for rows in seen)
+    assert any(len(rows.unique()) < len(rows) for rows in seen), "some must have been replaced"

@@ -87,6 +87,14 @@ def test_keys_hold_no_more(pattern: Pattern, length: int) -> None:
         assert [int(key) for key in pattern.keys_of(group, length)] == needed(pattern, group, length)
 
 
+@given(patterns, lengths, st.data())
+def test_keys_of_a_single_query_are_those_it_sees(pattern: Pattern, length: int, data: st.DataObject) -> None:
+    """So that a step of decoding needs no mask."""
+    place = data.draw(st.integers(0, length - 1))
+    found = [int(key) for key in pattern.keys_of(range(place, place + 1), length)]
+    assert found == needed(pattern, range(place, place + 1), length)
+
+
 @given(patterns, lengths)
 def test_everyone_sees_themselves(pattern: Pattern, length: int) -> None:
     """So that no query, in no composition and in no causal stack, is left with nothing to look at."""

@@ -113,6 +113,21 @@ def test_a_sentence_is_never_copied_for_a_beam() -> None:
     assert state.sentence["keys"] is keys
 
 
+def test_only_rows_that_change_are_moved() -> None:
+    """A cache keeps its place in memory; what a recurrence gave away is never written to."""
+    state, carried = State(3, torch.device("cpu")), torch.arange(3.0)
+    state.carry("carried", carried)
+    state.append("cache", entries([[1.0], [2.0], [3.0]]))
+    state.advance(1)
+    cache = state.hypothesis["cache"]
+    state.reorder(torch.tensor([0, 2, 2]))
+    assert state.hypothesis["cache"] is cache and torch.equal(cache[:, :, :1], entries([[1.0], [3.0], [3.0]]))
+    assert state.hypothesis["carried"].tolist() == [0, 2, 2] and carried.tolist() == [0, 1, 2]
+    held = state.hypothesis["carried"]
+    state.reorder(torch.tensor([0, 1, 2]))
+    assert state.hypothesis["carried"] is held
+
+
 def test_once_computes_once() -> None:
     state = State(1, torch.device("cpu"))
     calls: list[int] = []

@@ -98,14 +98,16 @@ class MultiHeadAttention(nn.Module):
         assert memory is not None, "cross-attention needs an encoded source"
 
         def once(name: str, compute: Callable[[], Tensor]) -> Tensor:
-            return compute() if state is None else state.once(f"{self.name}.{name}", compute)
+            if state is None:
+                return compute()
+            return state.once(f"{self.name}.{name}", lambda: compute().contiguous())  # else each step would copy it
 
         k = once("key", lambda: _heads(self.key(memory.states), self.sizes.key))
         v = k if self.tied else once("value", lambda: _heads(self.value(memory.states), self.sizes.value))
         rows, _, queries, _ = q_RHQC.shape
         fanout = rows // len(k)
         folded = q_RHQC.unflatten(0, (-1, fanout)).transpose(1, 2).flatten(2, 3) if fanout > 1 else q_RHQC
-        bias = kernels.hide(memory.mask, q_RHQC.dtype)[:, None, None, :]
+        bias = once("bias", lambda: kernels.hide(memory.mask, q_RHQC.dtype)[:, None, None, :])
         if context.alignments is None:
             mixed = self.score.attend(folded, k, v, bias)
         else:
@@ -152,8 +154,7 @@ class MultiHeadAttention(nn.Module):
 
     def _bias(self, q: Tensor, rows: Index, columns: Index, context: Context) -> Tensor | None:
         """What a group's scores get: what pattern and padding hide, and the position's bias."""
-        places = columns if isinstance(columns, Tensor) else torch.arange(columns.start, columns.stop, device=q.device)
-        allowed = self.pattern.allowed(context.positions[:, rows], places[None])
+        allowed = self._allowed(context.positions[:, rows], columns)
         if context.mask is not None:
             padding = context.mask[:, None, columns]
             allowed = padding if allowed is None else allowed & padding
@@ -162,6 +163,14 @@ class MultiHeadAttention(nn.Module):
             return bias
         hidden = kernels.hide(allowed, q.dtype)[:, None]
         return hidden if bias is None else bias + hidden
+
+    def _allowed(self, queries: Tensor, columns: Index) -> Tensor | None:
+        """Which keys of its group a query may look at; None: all of them, as a single query may by `keys_of`."""
+        if queries.numel() == 1:
+            return None
+        if isinstance(columns, slice):
+            columns = torch.arange(columns.start, columns.stop, device=queries.device)
+        return self.pattern.allowed(queries, columns[None])
 
 
 def _heads(x: Tensor, size: int) -> Tensor:

@@ -1,0 +1,88 @@
+"""A model with int8 linear layers, for decoding on a CPU: a quarter of the bytes, and products of small integers.
+
+As in Bhandare et al. 2019 (arXiv 1906.00532), without its calibration: rows of activations are scaled as they come. A
+row's scale is its own, and sums of integers are exact, so that no layer lets a sentence depend on its neighbours.
+Shapes: R rows, I inputs, O outputs; others as in models/protocol.py.
+"""
+
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from kakehashi.models.protocol import Encoded, Output, State, Translating, Vocabulary
+
+_LARGEST = 127
+
+
+class Int8Linear(nn.Module):
+    """x W^T + b: each row of x and of W divided by its own scale (its largest number / 127) and rounded."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight_OI = linear.weight.detach().float()
+        scale_O1 = _scale(weight_OI)
+        self.register_buffer("weight_IO", (weight_OI / scale_O1).round_().to(torch.int8).T)
+        self.register_buffer("scale_O", scale_O1[:, 0])
+        self.weight_IO: Tensor
+        self.scale_O: Tensor
+        self.bias = cast(Tensor | None, linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x_RI = x.reshape(-1, x.shape[-1])
+        scale_R1 = _scale(x_RI)
+        whole_RI = (x_RI / scale_R1).round_().to(torch.int8)
+        product_RO = torch._int_mm(whole_RI, self.weight_IO)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
+        y_RO = (product_RO * scale_R1).mul_(self.scale_O)
+        if self.bias is not None:
+            y_RO.add_(self.bias)
+        return y_RO.view(*x.shape[:-1], -1)
+
+
+def _scale(x_RI: Tensor) -> Tensor:
+    return (x_RI.abs().amax(1, keepdim=True) / _LARGEST).clamp_(min=torch.finfo(torch.float32).tiny)
+
+
+class Int8(nn.Module):
+    """Satisfies `models.protocol.Translating`. The model, in fp32, is changed: its linear layers are replaced, and only
+    its embeddings, norms and what is no `nn.Linear` stay as they are. `decode` gives int8's logits too."""
+
+    def __init__(self, model: Translating) -> None:
+        super().__init__()
+        self.model = model
+        network = cast(nn.Module, model)
+        projection = network.get_submodule("projection")  # its weight may be the embeddings' table: that one stays
+        assert isinstance(projection, nn.Linear)
+        self.projection = Int8Linear(projection)
+        for parent in list(network.modules()):
+            for name, child in parent.named_children():
+                if type(child) is nn.Linear and child is not projection:
+                    parent.register_module(name, Int8Linear(child))
+
+    @property
+    def source_vocabulary(self) -> Vocabulary:
+        return self.model.source_vocabulary
+
+    @property
+    def target_vocabulary(self) -> Vocabulary:
+        return self.model.target_vocabulary
+
+    @property
+    def max_length(self) -> int | None:
+        return self.model.max_length
+
+    def encode(self, source: Tensor, mask: Tensor) -> Encoded:
+        return self.model.encode(source, mask)
+
+    def decode(self, tokens: Tensor, encoded: Encoded) -> Output:
+        return self._projected(self.model.decode(tokens, encoded))
+
+    def begin(self, encoded: Encoded) -> State:
+        return self.model.begin(encoded)
+
+    def step(self, tokens: Tensor, state: State) -> Output:
+        return self._projected(self.model.step(tokens, state))
+
+    def _projected(self, output: Output) -> Output:
+        return replace(output, project=self.projection)
