@@ -5,9 +5,11 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
-from kakehashi.decoding import Beam, Decoding, Greedy, Hypothesis, Sample, search
+from kakehashi.decoding import Beam, Constraints, Decoding, Greedy, Hypothesis, Sample, search
 from kakehashi.decoding.processors import NoRepeatNgram, RepetitionPenalty
 from kakehashi.models import ModelConfig
 from kakehashi.models.bytenet import ByteNet, DilatedBlocks
@@ -199,3 +201,55 @@ def test_greedy_is_the_beam_of_size_one(settings: dict[str, Any]) -> None:
             assert one[0].score == pytest.approx(other[0].score, abs=1e-4)
         longer = search(transformer, source, mask, Beam(size=1, length_penalty=1.0, **settings))
         assert [h[0].tokens for h in greedy] == [h[0].tokens for h in longer]
+
+
+PHRASES = st.lists(st.integers(3, SIZE - 1), min_size=1, max_size=3).map(tuple)
+CONSTRAINTS = st.builds(
+    Constraints,
+    st.lists(st.lists(PHRASES, min_size=1, max_size=2).map(tuple), max_size=3).map(tuple),
+    st.lists(PHRASES, max_size=6).map(tuple),
+)
+
+
+def assert_constraints_hold(model: Any, seed: int, decoding: Beam, constraints: list[Constraints]) -> None:
+    """In every hypothesis that is reported as finished, whatever stands beside its sentence in the batch."""
+    source, mask = sources(seed)
+    size = decoding.size
+    found = search(model, source, mask, decoding, size, constraints=constraints)
+    padded = search(model, *sources(seed, padding=6), decoding, size, constraints=constraints)
+    turned = search(model, source.flip(0), mask.flip(0), decoding, size, constraints=constraints[::-1])[::-1]
+    for row, (hypotheses, own) in enumerate(zip(found, constraints, strict=True)):
+        length = LENGTHS[row]
+        lone = source[row : row + 1, :length], mask[row : row + 1, :length]
+        alone = search(model, *lone, decoding, size, constraints=[own])
+        for others in (padded[row], turned[row], alone[0]):
+            assert_same(hypotheses, others)
+        for h in hypotheses:
+            text = f" {' '.join(map(str, h.tokens))} "
+            spelt = [[f" {' '.join(map(str, spelling))} " in text for spelling in phrase] for phrase in own.required]
+            assert not h.finished or all(map(any, spelt))
+            assert not any(f" {' '.join(map(str, phrase))} " in text for phrase in own.forbidden)
+
+
+@settings(max_examples=3)
+@given(st.lists(CONSTRAINTS, min_size=len(LENGTHS), max_size=len(LENGTHS)))
+def test_constraints_hold(constraints: list[Constraints]) -> None:
+    assert_constraints_hold(model(0), 0, Beam(size=4, extra_length=8), constraints)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_constraints_hold_with_every_model(kind: str) -> None:
+    @settings(max_examples=2)
+    @given(st.lists(CONSTRAINTS, min_size=len(LENGTHS), max_size=len(LENGTHS)))
+    def law(constraints: list[Constraints]) -> None:
+        assert_constraints_hold(other(kind, 1), 1, Beam(size=3, max_length=10), constraints)
+
+    law()
+
+
+def test_constraints_are_often_kept_by_finished_translations() -> None:
+    """Else the laws above would say little."""
+    constraints = [Constraints((((5, 6),), ((7,), (8, 9))), ((4,),))] * len(LENGTHS)
+    beam = Beam(size=4, extra_length=8)
+    found = [h[0] for seed in range(2) for h in search(model(seed), *sources(seed), beam, constraints=constraints)]
+    assert sum(h.finished for h in found) > len(found) / 3
