@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.functional import pad
 
 from kakehashi.decoding import Beam, Constraints, Decoding, Greedy, Hypothesis, Sample, search
 from kakehashi.decoding.processors import NoRepeatNgram, RepetitionPenalty
@@ -47,21 +48,21 @@ OTHERS = {
 }
 
 
-def other(kind: str, seed: int) -> Any:
+def other(kind: str, seed: int, size: int = SIZE) -> Any:
     """A tiny model of another kind whose choices are clear."""
     torch.manual_seed(seed)
-    built = OTHERS[kind].build(Vocabulary(SIZE), Vocabulary(SIZE)).double().eval()
+    built = OTHERS[kind].build(Vocabulary(size), Vocabulary(size)).double().eval()
     with torch.no_grad():
         for parameter in built.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     return built
 
 
-def model(seed: int) -> Transformer:
+def model(seed: int, size: int = SIZE) -> Transformer:
     """A tiny Transformer whose choices are clear (its logits are spread) and whose sentences end (END is raised)."""
     torch.manual_seed(seed)
     config = EncoderDecoder(width=16, heads=2, encoder=Stack(depth=1), decoder=CrossStack(depth=2))
-    transformer = config.build(Vocabulary(SIZE), Vocabulary(SIZE)).eval()
+    transformer = config.build(Vocabulary(size), Vocabulary(size)).eval()
     with torch.no_grad():
         for parameter in transformer.parameters():
             parameter.mul_(2).add_(0.1 * torch.randn_like(parameter))
@@ -74,7 +75,7 @@ def sources(seed: int, padding: int = 0) -> tuple[Tensor, Tensor]:
     longest = max(LENGTHS) + padding
     generator = torch.Generator().manual_seed(seed)
     source = torch.randint(3, SIZE, (len(LENGTHS), max(LENGTHS)), generator=generator)
-    source = torch.nn.functional.pad(source, (0, padding))
+    source = pad(source, (0, padding))
     mask = torch.arange(longest) < torch.tensor(LENGTHS)[:, None]
     source[range(len(LENGTHS)), [length - 1 for length in LENGTHS]] = 2
     return source.masked_fill(~mask, 0), mask
@@ -143,6 +144,32 @@ def test_search_agrees_with_every_model(kind: str) -> None:
         greedy = search(built, source, mask, Greedy(max_length=9))
         beam = search(built, source, mask, Beam(size=1, max_length=9))
         assert [h[0].tokens for h in greedy] == [h[0].tokens for h in beam]
+
+
+@pytest.mark.parametrize("kind", ["encoder_decoder", *OTHERS])
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@torch.no_grad()
+def test_a_wide_enough_beam_finds_what_trying_all_finds(kind: str, alpha: float) -> None:
+    """The best of all finished sequences up to the limit, scored by `decode`, of a vocabulary of three words."""
+    size, longest = 6, 4
+    for seed in range(2):
+        built = model(seed, size) if kind == "encoder_decoder" else other(kind, seed, size)
+        source, mask = torch.tensor([[3, 5, 4, 2]]), torch.ones(1, 4, dtype=torch.bool)
+        scored: list[tuple[float, list[int]]] = []
+        for length in range(longest):
+            words = torch.cartesian_prod(*[torch.arange(3, size)] * length).view(-1, length) if length else None
+            read = torch.ones(1, 1, dtype=torch.long) if words is None else pad(words, (1, 0), value=1)
+            rows = len(read)
+            encoded = built.encode(source.expand(rows, -1), mask.expand(rows, -1))
+            log_probabilities = built.decode(read, encoded).logits.log_softmax(-1)
+            emitted = pad(read[:, 1:], (0, 1), value=2)
+            totals = log_probabilities.gather(2, emitted[:, :, None]).sum((1, 2)) / ((6 + length) / 6) ** alpha
+            scored += zip(totals.tolist(), read[:, 1:].tolist(), strict=True)
+        best = sorted(scored, reverse=True)[:5]
+        beam = Beam(size=3**longest, length_penalty=alpha, max_length=longest)
+        found = search(built, source, mask, beam, count=5)[0]
+        assert [h.tokens for h in found] == [tokens for _, tokens in best]
+        assert [h.score for h in found] == pytest.approx([score for score, _ in best], abs=1e-4)
 
 
 def test_one_model_of_every_kind_is_tried() -> None:
