@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from kakehashi.config import Config, merge, resolve
-from kakehashi.data.subwords import SegmenterPair, Subwords, load_pair, save_pair
-from kakehashi.decoding import Beam, Decoding, Hypothesis, Sample, search
+from kakehashi.data.subwords import AnySegmenter, SegmenterPair, Subwords, load_pair, save_pair
+from kakehashi.data.terms import Wording
+from kakehashi.decoding import Beam, Constraints, Decoding, Hypothesis, Sample, search
 from kakehashi.decoding.loops import looping
 from kakehashi.directory import Precision, load_model, read_card, read_config, save
 from kakehashi.errors import UserError
@@ -63,12 +64,13 @@ class Translation:
 
 @dataclass(frozen=True)
 class _Part:
-    """A piece of a line that fits the model, what its translation begins with, and what follows it."""
+    """A piece of a line that fits the model, what its translation begins with and must contain, and what follows it."""
 
     text: str
     ids: list[int]
     separator: str
     prefix: tuple[int, ...] = ()
+    required: tuple[str, ...] = ()
 
 
 @dataclass
@@ -124,21 +126,30 @@ class Translator:
         model, vocabulary = cast(nn.Module, self.model), partial(save_pair, self.segmenters)
         save(Path(directory), self.config, model, vocabulary, self.card)
 
-    def translate(self, texts: Sequence[str], prefix: str = "", **overrides: Any) -> list[str]:
+    def translate(
+        self, texts: Sequence[str], prefix: str = "", wording: Wording | None = None, **overrides: Any
+    ) -> list[str]:
         """The best translation of each text; `overrides` are fields of `decoding`: `kind="greedy", max_length=20`."""
-        return [translation.text for translation in self.stream(texts, prefix=prefix, **overrides)]
+        return [translation.text for translation in self.stream(texts, prefix=prefix, wording=wording, **overrides)]
 
     def alternatives(
-        self, texts: Sequence[str], count: int, prefix: str = "", **overrides: Any
+        self, texts: Sequence[str], count: int, prefix: str = "", wording: Wording | None = None, **overrides: Any
     ) -> list[list[Translation]]:
         """The `count` best translations of each text, best first, no text twice; fewer where no more are found.
 
         Sampling draws each with a seed of its own, from `seed` upwards.
         """
-        return [[best, *best.alternatives] for best in self.stream(texts, count=count, prefix=prefix, **overrides)]
+        found = self.stream(texts, count=count, prefix=prefix, wording=wording, **overrides)
+        return [[best, *best.alternatives] for best in found]
 
     def stream(
-        self, lines: Iterable[str], count: int = 1, window: int = 2000, prefix: str = "", **overrides: Any
+        self,
+        lines: Iterable[str],
+        count: int = 1,
+        window: int = 2000,
+        prefix: str = "",
+        wording: Wording | None = None,
+        **overrides: Any,
     ) -> Iterator[Translation]:
         """Translates endless input in order and in bounded memory.
 
@@ -147,21 +158,34 @@ class Translator:
 
         prefix: what every translation of a line begins with: whole words, since it is cut into subwords by itself;
         white space at its end is left out. Scores are those of what follows it.
+
+        wording: terms and phrases that translations must contain or must not; one that does not hold gets a note.
         """
         decoding = self._decoding(overrides)
         if window < 1:
             raise UserError(f"window={window}: at least one line must be read at a time")
         start = tuple(self.segmenters.target.encode(prefix.rstrip())) if prefix.strip() else ()
-        return self._stream(iter(lines), count, window, start, decoding)
+        worded = None if wording is None else _Worded(wording, self.segmenters.target, self.config)
+        return self._stream(iter(lines), count, window, start, worded, decoding)
 
     def _stream(
-        self, lines: Iterator[str], count: int, window: int, prefix: tuple[int, ...], decoding: Decoding
+        self,
+        lines: Iterator[str],
+        count: int,
+        window: int,
+        prefix: tuple[int, ...],
+        worded: "_Worded | None",
+        decoding: Decoding,
     ) -> Iterator[Translation]:
         while batch := list(islice(lines, window)):
             lines_of_parts = [_begun(self._parts(line), prefix) for line in batch]
-            hypotheses = iter(self._search([part for parts in lines_of_parts for part in parts], count, decoding))
+            if worded:
+                lines_of_parts = [worded.require(parts) for parts in lines_of_parts]
+            all_parts = [part for parts in lines_of_parts for part in parts]
+            hypotheses = iter(self._search(all_parts, count, worded, decoding))
             for line, parts in zip(batch, lines_of_parts, strict=True):
-                yield self._join(line, parts, [next(hypotheses) for _ in parts], count)
+                found = self._join(line, parts, [next(hypotheses) for _ in parts], count)
+                yield worded.noted(found, parts) if worded else found
 
     def _decoding(self, overrides: dict[str, Any]) -> Decoding:
         if not overrides:
@@ -172,7 +196,7 @@ class Translator:
     def _parts(self, line: str) -> list[_Part]:
         """The line as pieces that fit the model; blank ones have no ids."""
         encode = self.segmenters.source.encode
-        space = "" if re.split("[-_]", self.config.target)[0] in UNSPACED else " "
+        space = "" if _unspaced(self.config.target) else " "
         parts: list[_Part] = []
         for text in line.split("\n"):
             pieces = split_text(text, lambda piece: len(encode(piece)) < self.max_source_tokens)  # one is the end's
@@ -181,7 +205,9 @@ class Translator:
         parts[-1] = replace(parts[-1], separator="")
         return parts
 
-    def _search(self, parts: Sequence[_Part], count: int, decoding: Decoding) -> list[list[Hypothesis]]:
+    def _search(
+        self, parts: Sequence[_Part], count: int, worded: "_Worded | None", decoding: Decoding
+    ) -> list[list[Hypothesis]]:
         """Hypotheses of each part, in order; none for a blank one. Alike lengths with one prefix share a batch."""
         results: list[list[Hypothesis]] = [[] for _ in parts]
         for prefix in dict.fromkeys(part.prefix for part in parts):
@@ -190,23 +216,29 @@ class Translator:
             while order:
                 rows = max(1, self.batch_tokens // max(SHORTEST, len(parts[order[0]].ids) + 1))
                 batch, order = order[:rows], order[rows:]
-                found = self._found([parts[i].ids for i in batch], prefix, count, decoding)
+                asked = None if worded is None else [worded.constraints(parts[i]) for i in batch]
+                found = self._found([parts[i].ids for i in batch], prefix, asked, count, decoding)
                 for i, hypotheses in zip(batch, found, strict=True):
                     results[i] = hypotheses
         return results
 
     def _found(
-        self, sources: Sequence[list[int]], prefix: tuple[int, ...], count: int, decoding: Decoding
+        self,
+        sources: Sequence[list[int]],
+        prefix: tuple[int, ...],
+        asked: list[Constraints] | None,
+        count: int,
+        decoding: Decoding,
     ) -> list[list[Hypothesis]]:
         """The hypotheses of one batch, best first."""
         source, mask = self._collate(sources)
         start = torch.tensor([[self.model.target_vocabulary.begin, *prefix]] * len(sources), device=self.device)
         if not isinstance(decoding, Sample):
             wanted = count if count == 1 else max(count, decoding.build().size)  # spares, for texts that are equal
-            return search(self.model, source, mask, decoding, wanted, start)
+            return search(self.model, source, mask, decoding, wanted, start, asked)
         seeds = range(decoding.seed, decoding.seed + max(1, count))
         draws = [decoding.model_copy(update={"seed": seed}) for seed in seeds]
-        drawn = [search(self.model, source, mask, draw, min(count, 1), start) for draw in draws]
+        drawn = [search(self.model, source, mask, draw, min(count, 1), start, asked) for draw in draws]
         of_each = ([best for (best,) in found] for found in zip(*drawn, strict=True))
         return [sorted(found, key=lambda h: (h.finished, h.score), reverse=True) for found in of_each]
 
@@ -241,6 +273,60 @@ class Translator:
 
     def _text(self, part: _Part, hypothesis: Hypothesis | None) -> str:
         return part.text if hypothesis is None else self.segmenters.target.decode([*part.prefix, *hypothesis.tokens])
+
+
+class _Worded:
+    """A wording in the tokens of the target language."""
+
+    def __init__(self, wording: Wording, segmenter: AnySegmenter, config: ModelDirectory) -> None:
+        self.wording, self.segmenter = wording, segmenter
+        self.source_spaced = not _unspaced(config.source)
+        self.target_spaced = not _unspaced(config.target)
+        forbidden = (self._spellings(phrase, everywhere=True) for phrase in wording.forbidden)
+        self.forbidden = tuple(spelling for spellings in forbidden for spelling in spellings)
+        self.required = {phrase: self._required(phrase) for phrase in (*wording.required, *wording.terms.values())}
+
+    def require(self, parts: list[_Part]) -> list[_Part]:
+        """The parts of a line with their terms; the first that says something has what every translation must."""
+        first = next((i for i, part in enumerate(parts) if part.ids), None)
+        required = [
+            (*(self.wording.required if i == first else ()), *self.wording.terms_in(p.text, spaced=self.source_spaced))
+            for i, p in enumerate(parts)
+        ]
+        return [replace(p, required=tuple(dict.fromkeys(r))) for p, r in zip(parts, required, strict=True)]
+
+    def constraints(self, part: _Part) -> Constraints:
+        return Constraints(tuple(self.required[phrase] for phrase in part.required), self.forbidden)
+
+    def noted(self, found: Translation, parts: Sequence[_Part]) -> Translation:
+        """The translation with a note of what does not hold in its text."""
+        required = dict.fromkeys(phrase for part in parts if part.ids for phrase in part.required)
+        notes = [f"{phrase!r} must appear, but did not fit" for phrase in required if phrase not in found.text]
+        said = [phrase for phrase in self.wording.forbidden if any(part.ids for part in parts) and phrase in found.text]
+        notes += [f"{phrase!r} is forbidden, but was spelt in other subwords" for phrase in said]
+        return replace(found, note="; ".join([*filter(None, [found.note]), *notes]))
+
+    def _required(self, phrase: str) -> tuple[tuple[int, ...], ...]:
+        """Its spellings. Raises UserError where the vocabulary has none."""
+        spellings = self._spellings(phrase, everywhere=not self.target_spaced)
+        if not spellings:
+            raise UserError(f"the model's subwords cannot write {phrase!r}: leave it out")
+        return spellings
+
+    def _spellings(self, phrase: str, *, everywhere: bool) -> tuple[tuple[int, ...], ...]:
+        """Token sequences of a phrase: where a word begins, and, if `everywhere`, in the midst of text too."""
+        encode = self.segmenter.encode
+        spellings = [encode(phrase)]
+        for before in ("(", "、") if everywhere else ():
+            opening, whole = encode(before), encode(before + phrase)
+            if whole[: len(opening)] == opening:
+                spellings.append(whole[len(opening) :])
+        plain = (s for s in spellings if s and self.segmenter.decode(s) == phrase)
+        return tuple(dict.fromkeys(map(tuple, plain)))
+
+
+def _unspaced(language: str) -> bool:
+    return re.split("[-_]", language)[0] in UNSPACED
 
 
 def _begun(parts: list[_Part], prefix: tuple[int, ...]) -> list[_Part]:

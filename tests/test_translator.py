@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -184,7 +184,8 @@ def test_a_translation_begins_with_its_prefix(trained: Translator, prefix: str, 
 
 
 def test_a_prefix_that_leaves_no_place_is_refused(copier: Translator) -> None:
-    cast(Copier, copier.model).max_length = 8
+    assert isinstance(copier.model, Copier)
+    copier.model.max_length = 8
     with pytest.raises(UserError, match="the text to begin with has"):
         copier.translate(["cat"], prefix="the cat sees a house and the dog runs home")
 

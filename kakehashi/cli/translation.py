@@ -39,12 +39,19 @@ def translate(
     alternatives: Annotated[int, typer.Option(min=1, help="The N best translations of each line.")] = 1,
     scores: Annotated[bool, typer.Option("--scores", help="Each line begins with its score and a TAB.")] = False,
     prefix: Annotated[str, typer.Option(help="What every translation begins with: whole words.")] = "",
+    glossary: Annotated[
+        Path | None, typer.Option(help="SOURCE, TAB, TARGET a line: terms that must be kept.", show_default=False)
+    ] = None,
+    forbid: Annotated[
+        list[str] | None, typer.Option(help="A phrase that must not appear; may be given again.", show_default=False)
+    ] = None,
     loops: Annotated[
         int | None, typer.Option(min=2, help="Note translations that end in the same N times.", show_default=False)
     ] = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line, with all that is known.")] = False,
 ) -> None:
     """Translate lines of text as they come: lines in, lines out, in order."""
+    from kakehashi.data.terms import Wording, read_glossary
     from kakehashi.translator import Translator
 
     settings = [a for a in arguments or [] if "=" in a and not Path(a).exists()]
@@ -52,8 +59,11 @@ def translate(
     if len(files) > 1:
         raise UserError(f"one file at a time, not {len(files)}: join them with cat and a pipe")
     translator = replace(_with_decoding(Translator.load(model), settings, alternatives), loops=loops)
+    wording = (
+        Wording(read_glossary(glossary) if glossary else {}, forbidden=forbid or ()) if glossary or forbid else None
+    )
     for lines in _windows(files[0] if files else "-"):
-        for found in translator.stream(lines, count=alternatives, prefix=prefix):
+        for found in translator.stream(lines, count=alternatives, prefix=prefix, wording=wording):
             if found.note:
                 note = f"Note: {found.source[:60]!r}: {found.note}"
                 errors.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)

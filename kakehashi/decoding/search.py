@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from kakehashi.decoding.constraints import Constrained, Constraints
 from kakehashi.decoding.draws import keys
 from kakehashi.decoding.processors import Ban, MinimumLength, Processor
 from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings, Frontier, Strategy
@@ -34,7 +35,7 @@ class Hypothesis:
     `tokens`: without begin and end; `score`: what it is ranked by, from the log-probabilities as processors reweigh
     them; `log_probability`: the sum of `token_log_probabilities` (the model's own, natural logarithms, the end's
     included); `finished`: False when the limit came before
-    the end, so that the end of the translation may be missing.
+    the end, so that the end of the translation may be missing, or when the phrases that it must contain did not fit.
     """
 
     tokens: list[int]
@@ -70,12 +71,15 @@ def search(
     decoding: DecodingSettings,
     count: int = 1,
     start: Tensor | None = None,
+    constraints: Sequence[Constraints] | None = None,
 ) -> list[list[Hypothesis]]:
     """At most `count` hypotheses a sentence, best first, finished ones before unfinished ones.
 
     source [B, S] ids, the end included; mask [B, S], True where there is a token. start [B, P]: what the model reads
-    before it emits anything, `begin` and what every hypothesis shall begin with; `begin` alone unless given. Fewer than
-    `count` come back only where no more exist. The model must be in evaluation mode.
+    before it emits anything, `begin` and what every hypothesis shall begin with; `begin` alone unless given.
+    constraints: those of each sentence, kept by every hypothesis; where nothing keeps them, the hypotheses are those
+    without `required`, and not finished. Fewer than `count` come back only where no more exist. The model must be in
+    evaluation mode.
 
     Raises UserError when `count` exceeds what the strategy keeps, when `start` leaves the model no place for a token or
     the processors none to emit, and FloatingPointError when the model answers with NaN or infinity.
@@ -88,10 +92,17 @@ def search(
     found: list[list[Hypothesis]] = [[] for _ in range(len(source))]
     if start is None:
         start = source.new_full((len(source), 1), vocabulary.begin)
+    if strategy.size == 1 and any(each.required for each in constraints or ()):
+        raise UserError(
+            "phrases that must appear need hypotheses side by side: decoding=beam, with a size of 2 or more"
+        )
     live = _begin(model, source, mask, start, decoding, strategy.size)  # (1) read the source
     while len(live.sentences_B):
-        frontier, own_RV = _predict(model, live, processors, start)  # (2) score every next token
-        candidates = _told(strategy.expand(frontier), frontier, own_RV)  # (3) choose among them
+        constrained = _constrained(constraints, live, start, vocabulary) if constraints else None
+        frontier, own_RV = _predict(model, live, processors, start, constrained)  # (2) score every next token
+        expanded = strategy.expand(frontier)  # (3) choose among them
+        divided = constrained.divide(expanded, frontier) if constrained else expanded
+        candidates = _told(divided, frontier, own_RV)
         ends_BC = (candidates.tokens == vocabulary.end) & (candidates.totals > -torch.inf)
         ended_BK = ends_BC[:, : strategy.size]
         _collect(found, live, candidates, ended_BK, strategy, finished=True)  # (4) keep what ends
@@ -100,6 +111,12 @@ def search(
         cut_BK = cut_B[:, None] & (going.totals > -torch.inf)
         _collect(found, live, going, cut_BK, strategy, finished=False)  # (7) report what the limit cuts
         live = _advance(live, going, (~done_B).nonzero()[:, 0])  # (8) the others take in their tokens
+    stuck = [i for i, each in enumerate(constraints or ()) if each.required and not found[i]]
+    if constraints and stuck:
+        freed = [replace(constraints[i], required=()) for i in stuck]
+        again = search(model, source[stuck], mask[stuck], decoding, count, start[stuck], freed)
+        for i, hypotheses in zip(stuck, again, strict=True):
+            found[i] = [replace(hypothesis, finished=False) for hypothesis in hypotheses]
     return [_rank(hypotheses, count) for hypotheses in found]
 
 
@@ -110,6 +127,18 @@ def _processors(decoding: DecodingSettings, vocabulary: Vocabulary) -> list[Proc
         MinimumLength(decoding.min_length, vocabulary.end),
     ]
     return [*own, *asked]
+
+
+def _constrained(constraints: Sequence[Constraints], live: _Live, start: Tensor, vocabulary: Vocabulary) -> Constrained:
+    _, fanout, length = live.tokens_BFT.shape
+    start_BFP = start[live.sentences_B, None, 1:].expand(-1, fanout, -1)
+    said = torch.cat([start_BFP, live.tokens_BFT], 2).flatten(0, 1).tolist()
+    return Constrained(
+        [constraints[i] for i in live.sentences_B.tolist()],
+        [tuple(tokens) for tokens in said],
+        (live.limits_B - length - 1).tolist(),
+        vocabulary.end,
+    )
 
 
 def _begin(
@@ -139,7 +168,7 @@ def _begin(
 
 
 def _predict(
-    model: Translating, live: _Live, processors: Sequence[Processor], start: Tensor
+    model: Translating, live: _Live, processors: Sequence[Processor], start: Tensor, constrained: Constrained | None
 ) -> tuple[Frontier, Tensor]:
     """The next token's logits, forbidden ones -inf, with the logarithms of their normalisers, in fp32; and the model's
     own logits, the same tensor unless a processor reweighs."""
@@ -155,6 +184,8 @@ def _predict(
     own_RV = logits_RV.clone() if any(process.reweighs for process in processors) else logits_RV
     for process in processors:
         process(logits_RV, tokens_RT)
+    if constrained:
+        constrained.forbid(logits_RV)
     return Frontier(logits_RV, normalizers_R, live.totals_BF, live.keys_B, tokens_RT.shape[1] + 1), own_RV
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from kakehashi.cli import translation
 from kakehashi.data.corpus import write_lines
+from kakehashi.data.terms import Wording
 from kakehashi.translator import Translator
 
 from .conftest import LINES, Run
@@ -53,6 +54,18 @@ def test_prefix_and_sampled_alternatives(run: Run, model: Path, translator: Tran
     sampled = run("translate", model, "decoding=sample", "--alternatives", 3, "--jsonl", stdin=b"Guten Morgen!")
     (expected,) = translator.alternatives(["Guten Morgen!"], 3, kind="sample")
     assert [json.loads(line)["translation"] for line in sampled.lines] == [each.text for each in expected]
+
+
+def test_glossary_and_forbidden_phrases(run: Run, model: Path, translator: Translator) -> None:
+    Path("terms.tsv").write_text("Morgen\tWort1\n", encoding="utf-8")
+    text, options = b"Guten Morgen!\nMorgens", ("--glossary", "terms.tsv", "--forbid", "word", "--forbid", "2")
+    ended = run("translate", model, *options, "decoding.max_length=12", stdin=text)
+    wording = Wording({"Morgen": "Wort1"}, forbidden=["word", "2"])
+    assert ended.lines == translator.translate(["Guten Morgen!", "Morgens"], wording=wording, max_length=12)
+    assert "Wort1" in ended.lines[0]
+    Path("terms.tsv").write_text("Morgen", encoding="utf-8")
+    wrong = run("translate", model, *options, stdin=text)
+    assert wrong.code == 2 and "terms.tsv, line 1" in wrong.err
 
 
 def test_scores_and_json_lines(run: Run, model: Path, translator: Translator) -> None:

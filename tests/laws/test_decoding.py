@@ -5,9 +5,12 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.functional import pad
 
-from kakehashi.decoding import Beam, Decoding, Greedy, Hypothesis, Sample, search
+from kakehashi.decoding import Beam, Constraints, Decoding, Greedy, Hypothesis, Sample, search
 from kakehashi.decoding.processors import NoRepeatNgram, RepetitionPenalty
 from kakehashi.models import ModelConfig
 from kakehashi.models.bytenet import ByteNet, DilatedBlocks
@@ -45,21 +48,21 @@ OTHERS = {
 }
 
 
-def other(kind: str, seed: int) -> Any:
+def other(kind: str, seed: int, size: int = SIZE) -> Any:
     """A tiny model of another kind whose choices are clear."""
     torch.manual_seed(seed)
-    built = OTHERS[kind].build(Vocabulary(SIZE), Vocabulary(SIZE)).double().eval()
+    built = OTHERS[kind].build(Vocabulary(size), Vocabulary(size)).double().eval()
     with torch.no_grad():
         for parameter in built.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     return built
 
 
-def model(seed: int) -> Transformer:
+def model(seed: int, size: int = SIZE) -> Transformer:
     """A tiny Transformer whose choices are clear (its logits are spread) and whose sentences end (END is raised)."""
     torch.manual_seed(seed)
     config = EncoderDecoder(width=16, heads=2, encoder=Stack(depth=1), decoder=CrossStack(depth=2))
-    transformer = config.build(Vocabulary(SIZE), Vocabulary(SIZE)).eval()
+    transformer = config.build(Vocabulary(size), Vocabulary(size)).eval()
     with torch.no_grad():
         for parameter in transformer.parameters():
             parameter.mul_(2).add_(0.1 * torch.randn_like(parameter))
@@ -72,7 +75,7 @@ def sources(seed: int, padding: int = 0) -> tuple[Tensor, Tensor]:
     longest = max(LENGTHS) + padding
     generator = torch.Generator().manual_seed(seed)
     source = torch.randint(3, SIZE, (len(LENGTHS), max(LENGTHS)), generator=generator)
-    source = torch.nn.functional.pad(source, (0, padding))
+    source = pad(source, (0, padding))
     mask = torch.arange(longest) < torch.tensor(LENGTHS)[:, None]
     source[range(len(LENGTHS)), [length - 1 for length in LENGTHS]] = 2
     return source.masked_fill(~mask, 0), mask
@@ -143,6 +146,32 @@ def test_search_agrees_with_every_model(kind: str) -> None:
         assert [h[0].tokens for h in greedy] == [h[0].tokens for h in beam]
 
 
+@pytest.mark.parametrize("kind", ["encoder_decoder", *OTHERS])
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@torch.no_grad()
+def test_a_wide_enough_beam_finds_what_trying_all_finds(kind: str, alpha: float) -> None:
+    """The best of all finished sequences up to the limit, scored by `decode`, of a vocabulary of three words."""
+    size, longest = 6, 4
+    for seed in range(2):
+        built = model(seed, size) if kind == "encoder_decoder" else other(kind, seed, size)
+        source, mask = torch.tensor([[3, 5, 4, 2]]), torch.ones(1, 4, dtype=torch.bool)
+        scored: list[tuple[float, list[int]]] = []
+        for length in range(longest):
+            words = torch.cartesian_prod(*[torch.arange(3, size)] * length).view(-1, length) if length else None
+            read = torch.ones(1, 1, dtype=torch.long) if words is None else pad(words, (1, 0), value=1)
+            rows = len(read)
+            encoded = built.encode(source.expand(rows, -1), mask.expand(rows, -1))
+            log_probabilities = built.decode(read, encoded).logits.log_softmax(-1)
+            emitted = pad(read[:, 1:], (0, 1), value=2)
+            totals = log_probabilities.gather(2, emitted[:, :, None]).sum((1, 2)) / ((6 + length) / 6) ** alpha
+            scored += zip(totals.tolist(), read[:, 1:].tolist(), strict=True)
+        best = sorted(scored, reverse=True)[:5]
+        beam = Beam(size=3**longest, length_penalty=alpha, max_length=longest)
+        found = search(built, source, mask, beam, count=5)[0]
+        assert [h.tokens for h in found] == [tokens for _, tokens in best]
+        assert [h.score for h in found] == pytest.approx([score for score, _ in best], abs=1e-4)
+
+
 def test_one_model_of_every_kind_is_tried() -> None:
     assert {EncoderDecoder, *map(type, OTHERS.values())} == set(members(ModelConfig)) - {EncoderOnly}
 
@@ -199,3 +228,55 @@ def test_greedy_is_the_beam_of_size_one(settings: dict[str, Any]) -> None:
             assert one[0].score == pytest.approx(other[0].score, abs=1e-4)
         longer = search(transformer, source, mask, Beam(size=1, length_penalty=1.0, **settings))
         assert [h[0].tokens for h in greedy] == [h[0].tokens for h in longer]
+
+
+PHRASES = st.lists(st.integers(3, SIZE - 1), min_size=1, max_size=3).map(tuple)
+CONSTRAINTS = st.builds(
+    Constraints,
+    st.lists(st.lists(PHRASES, min_size=1, max_size=2).map(tuple), max_size=3).map(tuple),
+    st.lists(PHRASES, max_size=6).map(tuple),
+)
+
+
+def assert_constraints_hold(model: Any, seed: int, decoding: Beam, constraints: list[Constraints]) -> None:
+    """In every hypothesis that is reported as finished, whatever stands beside its sentence in the batch."""
+    source, mask = sources(seed)
+    size = decoding.size
+    found = search(model, source, mask, decoding, size, constraints=constraints)
+    padded = search(model, *sources(seed, padding=6), decoding, size, constraints=constraints)
+    turned = search(model, source.flip(0), mask.flip(0), decoding, size, constraints=constraints[::-1])[::-1]
+    for row, (hypotheses, own) in enumerate(zip(found, constraints, strict=True)):
+        length = LENGTHS[row]
+        lone = source[row : row + 1, :length], mask[row : row + 1, :length]
+        alone = search(model, *lone, decoding, size, constraints=[own])
+        for others in (padded[row], turned[row], alone[0]):
+            assert_same(hypotheses, others)
+        for h in hypotheses:
+            text = f" {' '.join(map(str, h.tokens))} "
+            spelt = [[f" {' '.join(map(str, spelling))} " in text for spelling in phrase] for phrase in own.required]
+            assert not h.finished or all(map(any, spelt))
+            assert not any(f" {' '.join(map(str, phrase))} " in text for phrase in own.forbidden)
+
+
+@settings(max_examples=3)
+@given(st.lists(CONSTRAINTS, min_size=len(LENGTHS), max_size=len(LENGTHS)))
+def test_constraints_hold(constraints: list[Constraints]) -> None:
+    assert_constraints_hold(model(0), 0, Beam(size=4, extra_length=8), constraints)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_constraints_hold_with_every_model(kind: str) -> None:
+    @settings(max_examples=2)
+    @given(st.lists(CONSTRAINTS, min_size=len(LENGTHS), max_size=len(LENGTHS)))
+    def law(constraints: list[Constraints]) -> None:
+        assert_constraints_hold(other(kind, 1), 1, Beam(size=3, max_length=10), constraints)
+
+    law()
+
+
+def test_constraints_are_often_kept_by_finished_translations() -> None:
+    """Else the laws above would say little."""
+    constraints = [Constraints((((5, 6),), ((7,), (8, 9))), ((4,),))] * len(LENGTHS)
+    beam = Beam(size=4, extra_length=8)
+    found = [h[0] for seed in range(2) for h in search(model(seed), *sources(seed), beam, constraints=constraints)]
+    assert sum(h.finished for h in found) > len(found) / 3
