@@ -101,11 +101,15 @@ def options(config: Config, without: Sequence[str] = ()) -> tuple[str, ...]:
     """Its settings in small words: sizes always, the rest where it is not the default; None is no setting."""
     found: list[str] = []
     for name, value in config:
-        default = type(config).model_fields[name].default
-        if name == "kind" or name in without or value is None or (value == default and type(value) is not int):
+        usual = _is_default(config, name) and type(value) is not int
+        if name == "kind" or name in without or value is None or usual:
             continue
         found.append(f"{words(name)} {brief(value)}")
     return tuple(found)
+
+
+def _is_default(config: Config, name: str) -> bool:
+    return dict(config)[name] == type(config).model_fields[name].default
 
 
 def brief(value: object) -> str:
@@ -138,12 +142,13 @@ def read(config: Config, model: nn.Module) -> Network:
     embeddings: dict[str, str] = dict(fields["embeddings"]) if "embeddings" in fields else {}
     said = f"{fields.get('kind', '')} " if len(towers) == 1 else ""
     modules = dict(model.named_children())
+    usual = {name for name, value in fields.items() if isinstance(value, str) and _is_default(config, name)} | {"kind"}
     return Network(
         kind=words(kind_of(config)),
         notes=tuple(
             f"{words(name)} {brief(value)}"
             for name, value in fields.items()
-            if name != "kind" and value is not None and not isinstance(value, Config)
+            if name not in usual and value is not None and not isinstance(value, Config)
         ),
         towers=tuple(
             _tower(name, config, "causal" if "decoder" in said + name else "bidirectional", modules.get(name, model))

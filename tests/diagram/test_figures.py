@@ -154,6 +154,11 @@ CHANGES = [
     ("model.embeddings.tie=none", "", "one table"),
     ("model.heads=8", "8 heads", "4 heads"),
     ("model.width=64", "width 64, heads 4, dropout 0.2", "width 128, heads 4, dropout 0.2"),
+    (
+        "model.source_end=hidden",
+        "width 128, heads 4, dropout 0.2, source end hidden",
+        "width 128, heads 4, dropout 0.2",
+    ),
 ]
 
 
