@@ -1,12 +1,14 @@
 """The search on models whose best translations can be found by trying all."""
 
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from kakehashi.decoding import Beam, Greedy, search
+from kakehashi.decoding import Beam, Decoding, Greedy, Sample, search
 from kakehashi.decoding.processors import LowerRepeats, NoRepeatNgram, RepetitionPenalty
 from kakehashi.errors import UserError
 from kakehashi.models.protocol import State
@@ -181,9 +183,14 @@ def test_repetition_penalty_changes_what_is_chosen(tables: SimpleNamespace) -> N
     assert some.score < some.log_probability
 
 
-def test_settings_that_leave_no_token_are_an_error(tables: SimpleNamespace) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [Greedy, Beam, Sample, partial(Sample, top_p=0.5), partial(Sample, top_k=2)],
+    ids=["greedy", "beam", "sample", "top_p", "top_k"],
+)
+def test_settings_that_leave_no_token_are_an_error(tables: SimpleNamespace, kind: Callable[..., Decoding]) -> None:
     source, mask = tables.sources([3], 5, 0)
-    decoding = Greedy(min_length=20, processors=(NoRepeatNgram(size=1),))
+    decoding = kind(min_length=20, processors=(NoRepeatNgram(size=1),))
     with pytest.raises(UserError, match="min_length"):
         search(tables.model(0), source, mask, decoding)
 

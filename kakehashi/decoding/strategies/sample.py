@@ -23,14 +23,14 @@ class SampleStrategy:
 
     def expand(self, frontier: Frontier) -> Candidates:
         config, logits_RV = self.config, frontier.logits
-        weights_RV = (logits_RV.double() / config.temperature).softmax(-1)
+        weights_RV = (logits_RV.double() / config.temperature).softmax(-1).nan_to_num(0.0)  # 0: all are forbidden
         if config.top_k is not None:
             weights_RV = _at_least(weights_RV, weights_RV.topk(min(config.top_k, weights_RV.shape[1])).values[:, -1:])
         if config.top_p < 1:
             weights_RV = _nucleus(weights_RV, config.top_p)
         heights_RV = weights_RV.cumsum(-1)
         drawn_R = uniforms(config.seed, frontier.keys, frontier.length) * heights_RV[:, -1]
-        token_R1 = torch.searchsorted(heights_RV, drawn_R[:, None], right=True)
+        token_R1 = torch.searchsorted(heights_RV, drawn_R[:, None], right=True).clamp_(max=logits_RV.shape[1] - 1)
         log_probability_R1 = logits_RV.gather(1, token_R1) - frontier.normalizers[:, None]
         return Candidates(
             torch.zeros_like(token_R1), token_R1, log_probability_R1, frontier.totals + log_probability_R1
@@ -52,7 +52,8 @@ def _nucleus(weights_RV: Tensor, top_p: float) -> Tensor:
     falling_RV = weights_RV.sort(dim=-1, descending=True).values
     before_RV = falling_RV.cumsum(-1) - falling_RV
     inside_RV = before_RV < top_p * falling_RV.sum(-1, keepdim=True)
-    return _at_least(weights_RV, falling_RV.gather(1, inside_RV.sum(-1, keepdim=True) - 1))
+    last_R1 = (inside_RV.sum(-1, keepdim=True) - 1).clamp_(min=0)
+    return _at_least(weights_RV, falling_RV.gather(1, last_R1))
 
 
 class Sample(DecodingSettings):
