@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kakehashi.nn.losses import scaled
+
 _CHUNK = 64  # tokens of each view: several fp32 tensors of their vocabulary are at work at once, and stay in the cache
 
 
@@ -74,9 +76,7 @@ class _Consistent(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *upstream: Tensor
     ) -> tuple[Tensor | None, ...]:
-        scale = upstream[0]
-        gradients = [None if g is None else g * scale.to(g.dtype) for g in ctx.saved_tensors]
-        return *gradients, None, None, None
+        return *scaled(ctx.saved_tensors, upstream[0]), None, None, None
 
 
 def _chunk(

@@ -6,6 +6,7 @@ Logits, probabilities and their gradient share the model's number format and, in
 Shapes: M tokens, V vocabulary, D width.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -45,9 +46,12 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *upstream: Tensor
     ) -> tuple[Tensor | None, ...]:
-        scale = upstream[0]
-        gradients = [None if g is None else g * scale.to(g.dtype) for g in ctx.saved_tensors]
-        return *gradients, None, None
+        return *scaled(ctx.saved_tensors, upstream[0]), None, None
+
+
+def scaled(gradients: Iterable[Tensor | None], scale: Tensor) -> list[Tensor | None]:
+    """Gradients of a loss as those of `scale` times the loss."""
+    return [None if g is None else g * scale.to(g.dtype) for g in gradients]
 
 
 def _forward(

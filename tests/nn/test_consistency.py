@@ -1,16 +1,14 @@
 """The loss of two views against its formula with all logits in float64, gradients included."""
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from kakehashi.nn import consistency
 from kakehashi.nn.consistency import ViewWeights, consistent_cross_entropy
 from kakehashi.nn.losses import cross_entropy
+from tests.nn.largest import Largest
 
 TOKENS, VOCABULARY, WIDTH = 21, 50, 12
 SYMMETRIC = ViewWeights((0.5, 0.5), (1.25, 1.25))
@@ -92,18 +90,6 @@ def test_bf16_is_close_and_its_sums_are_fp32() -> None:
     for found, exact in zip(gradients(loss, *parameters), gradients(expected, *parameters), strict=True):
         assert found.dtype == torch.bfloat16
         assert (found - exact).norm() < 0.03 * exact.norm()
-
-
-class Largest(TorchFunctionMode):
-    """The number of elements of the largest tensor that any operation gives."""
-
-    elements = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
-            self.elements = max(self.elements, result.numel())
-        return result
 
 
 def test_no_tensor_of_all_logits_exists() -> None:

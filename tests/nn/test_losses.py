@@ -1,16 +1,15 @@
 """Chunked cross-entropy against torch's, which holds all logits."""
 
 import math
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from kakehashi.nn import losses
 from kakehashi.nn.losses import cross_entropy
+from tests.nn.largest import Largest
 
 TOKENS, VOCABULARY, WIDTH = 37, 50, 12
 
@@ -132,18 +131,6 @@ def test_no_token_at_all() -> None:
     loss, likelihood = cross_entropy(hidden[:0], projection, None, targets[:0], 0.1)
     assert loss.item() == likelihood.item() == 0
     assert torch.equal(gradients(loss, projection)[0], torch.zeros_like(projection))
-
-
-class Largest(TorchFunctionMode):
-    """The number of elements of the largest tensor that any operation gives."""
-
-    elements = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
-            self.elements = max(self.elements, result.numel())
-        return result
 
 
 def test_no_tensor_of_all_logits_exists() -> None:
