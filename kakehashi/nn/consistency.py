@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kakehashi.nn.losses import scaled
+from kakehashi.nn.precision import wide
 
 _CHUNK = 64  # tokens of each view: several fp32 tensors of their vocabulary are at work at once, and stay in the cache
 
@@ -50,8 +51,8 @@ class _Consistent(torch.autograd.Function):
         smoothing: float,
         weights: ViewWeights,
     ) -> tuple[Tensor, Tensor]:
-        wide = torch.promote_types(hidden.dtype, torch.float32)
-        loss, likelihood = (torch.zeros((), dtype=wide, device=hidden.device) for _ in range(2))
+        precise = wide(hidden.dtype)
+        loss, likelihood = (torch.zeros((), dtype=precise, device=hidden.device) for _ in range(2))
         d_hidden, d_projection = torch.empty_like(hidden), torch.zeros_like(projection)
         d_bias = None if bias is None else torch.zeros_like(bias)
         for start in range(0, len(targets), _CHUNK):
@@ -59,7 +60,7 @@ class _Consistent(torch.autograd.Function):
             logits = hidden[:, rows] @ projection.T
             if bias is not None:
                 logits += bias
-            part, nll, gradient = _chunk(logits.to(wide), targets[rows], smoothing, weights)
+            part, nll, gradient = _chunk(logits.to(precise), targets[rows], smoothing, weights)
             loss += part
             likelihood += nll
             d_logits = gradient.to(hidden.dtype)

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from kakehashi.config import Family
 from kakehashi.nn.mixers.protocol import Context
+from kakehashi.nn.precision import wide
 from kakehashi.nn.variant import Law, Variant
 
 Activation = Callable[[Tensor], Tensor]
@@ -222,7 +223,7 @@ class ExpertsFeedForward(nn.Module):
 
     def _mix(self, x_TD: Tensor, context: Context) -> Tensor:
         """Sorts the choices by expert, so that each expert runs once, on its tokens only."""
-        precise = torch.promote_types(x_TD.dtype, torch.float32)
+        precise = wide(x_TD.dtype)
         probabilities_TE = self.router(x_TD).softmax(-1, dtype=precise)
         gates_TK, choices_TK = probabilities_TE.topk(self.config.top)
         gates, choices = gates_TK.T.flatten().to(x_TD.dtype), choices_TK.T.flatten()  # all first ones, all second ones

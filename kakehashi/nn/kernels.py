@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from kakehashi.nn.positions import Index
+from kakehashi.nn.precision import wide
 
 _SHORT = 512 * 512  # scores a head: below it the formula, on a CPU
 # Where torch's soft-max on a CPU is slow (docs/log.md): rows of few keys in bf16 take six times as long as in fp32, and
@@ -40,10 +41,10 @@ def weights(q_BHQC: Tensor, k_BGKC: Tensor, bias_BHQK: Tensor | None) -> Tensor:
     """softmax(Q K^T + bias) [B, H, Q, K], for who needs to see or change the weights."""
     scores = _product(q_BHQC, k_BGKC.transpose(-1, -2))
     narrow = scores.shape[-1] <= _NARROW
-    wide = scores.to(torch.promote_types(scores.dtype, torch.float32)) if narrow else scores
+    summed = scores.to(wide(scores.dtype)) if narrow else scores
     if bias_BHQK is not None:
-        wide = wide.add_(bias_BHQK.to(wide.dtype))  # in place: the product's backward needs its factors only
-    return wide.softmax(-1).to(scores.dtype)
+        summed = summed.add_(bias_BHQK.to(summed.dtype))  # in place: the product's backward needs its factors only
+    return summed.softmax(-1).to(scores.dtype)
 
 
 def mix(weights_BHQK: Tensor, v_BGKV: Tensor) -> Tensor:

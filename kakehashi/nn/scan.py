@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kakehashi.nn.precision import wide
+
 
 def scan(a_RLD: Tensor, b_RLD: Tensor, initial_RD: Tensor | None = None) -> Tensor:
     """All h [R, L, D] of h_t = a_t h_{t-1} + b_t, begun from `initial` or zero."""
@@ -22,8 +24,8 @@ def scan(a_RLD: Tensor, b_RLD: Tensor, initial_RD: Tensor | None = None) -> Tens
 
 
 def widen(x: Tensor) -> Tensor:
-    """In fp32 at least: what adds up over a sequence would lose its small terms in a format of 16 bits."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    """In a format in which it can add up over a sequence."""
+    return x.to(wide(x.dtype))
 
 
 class _Scan(torch.autograd.Function):

@@ -15,16 +15,12 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from kakehashi.nn.positions.protocol import HeadSizes, Index, Mode, Position, Positions
+from kakehashi.nn.precision import wide
 
 
 def distances(context: dict[str, Tensor], rows: Index, columns: Index) -> Tensor:
     """Position of the key less that of the query, for a block [B, Q, K]."""
     return context["key"][:, None, columns] - context["query"][:, rows, None]
-
-
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """At least fp32: sums of many small terms (weights, or gradients of what was gathered) would stall in bf16."""
-    return torch.promote_types(dtype, torch.float32)
 
 
 class Shaw(Positions):
