@@ -35,7 +35,7 @@ from ruamel.yaml import YAML
 
 from benchmarks import corpora, environments
 from benchmarks.peers.workload import Size, Workload
-from benchmarks.training import Line, answered, machine, process
+from benchmarks.training import Line, answered, machine, process, train
 from kakehashi.data.subwords import BPE, Unigram
 from kakehashi.errors import UserError
 from kakehashi.evaluation.metrics import build_metric
@@ -62,6 +62,7 @@ class Run:
     overrides: tuple[str, ...]
     seed: int
     threads: int
+    processes: int = 1
 
     @property
     def settings(self) -> list[str]:
@@ -74,7 +75,7 @@ class Run:
     @property
     def key(self) -> str:
         """Of all that decides the result; the folder of the data does not."""
-        tree = {**self.recipe.model_dump(mode="json"), "threads": self.threads}
+        tree = {**self.recipe.model_dump(mode="json"), "threads": self.threads, "processes": self.processes}
         text = json.dumps(tree, sort_keys=True).replace(os.environ.get("KAKEHASHI_DATA", "\0"), "")
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -102,9 +103,9 @@ def measured(run: Run, test: str) -> Line:
     """Trains, and scores the test set in both manners."""
     with tempfile.TemporaryDirectory(prefix="kakehashi-quality-") as temporary:
         directory = Path(temporary) / "run"
-        command = [sys.executable, "-m", "kakehashi", "train", str(run.path), f"run={directory}", *run.settings]
+        arguments = [str(run.path), f"run={directory}", *run.settings]
         started = datetime.now(UTC)
-        process(command, run.threads, KAKEHASHI_CACHE=f"{temporary}/cache")
+        train(arguments, run.threads, run.processes, KAKEHASHI_CACHE=f"{temporary}/cache")
         ended = datetime.now(UTC)
         log = [json.loads(line) for line in (directory / "log.jsonl").read_text(encoding="utf-8").splitlines()]
         card = json.loads((directory / "model" / "card.json").read_text(encoding="utf-8"))
@@ -216,6 +217,7 @@ def measure(runs: Sequence[Run], arguments: argparse.Namespace) -> None:
             "overrides": run.overrides,
             "seed": run.seed,
             "threads": run.threads,
+            "processes": run.processes,
             "date": datetime.now(UTC).date().isoformat(),
             "machine": machine(),
             "load": round(os.getloadavg()[0], 1),
@@ -245,15 +247,15 @@ def groups(lines: Sequence[Line]) -> dict[tuple[str, ...], list[Line]]:
     """Runs that differ in their seed alone."""
     found: dict[tuple[str, ...], list[Line]] = {}
     for line in lines:
-        found.setdefault((line["name"], line["recipe"], str(line["threads"]), *line["overrides"]), []).append(line)
+        found.setdefault((line["name"], line["recipe"], _apart(line), *line["overrides"]), []).append(line)
     return found
 
 
 def table(lines: Sequence[Line]) -> Iterator[str]:
     yield "| run | seeds | minutes (of them for the test sets) | BLEU, 13a cased | BLEU, tokenised lower-case | valid |"
     yield "|---|---|---|---|---|---|"
-    for (name, recipe, threads, *overrides), runs in groups(lines).items():
-        shown = f"{name}: {recipe} {' '.join(overrides)}".strip() + f" ({threads} threads)"
+    for (name, recipe, apart, *overrides), runs in groups(lines).items():
+        shown = f"{name}: {recipe} {' '.join(overrides)}".strip() + f" ({apart})"
         tests = mean(run["minutes"].get("test sets", 0.0) for run in runs)
         cells = [
             f"{_spread([sum(run['minutes'].values()) for run in runs], '{:.1f}')} ({tests:.1f})",
@@ -261,6 +263,12 @@ def table(lines: Sequence[Line]) -> Iterator[str]:
             _spread([max(look["bleu"] for look in run["curve"]) for run in runs]),
         ]
         yield f"| {shown} | {len(runs)} | {' | '.join(cells)} |"
+
+
+def _apart(line: Line) -> str:
+    threads, processes = line["threads"], line["processes"]
+    each = f"{threads // processes} thread{'s' * (threads > processes)}"
+    return each if processes == 1 else f"{processes} processes of {each}"
 
 
 def _spread(values: Sequence[float], form: str = "{:.2f}") -> str:
@@ -300,6 +308,7 @@ def main() -> None:
     parser.add_argument("--levers", type=Path, metavar="FILE.yaml", help="a mapping of such names to overrides")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=1, help="that share the threads, started by torchrun")
     parser.add_argument("--test", default="test_2016_flickr", help="the recipe's test set that is reported")
     parser.add_argument("--joeynmt", type=float, metavar="MINUTES", help="train JoeyNMT so long instead")
     parser.add_argument("--peers", type=Path, default=environments.DEFAULT, help="the folder of its environment")
@@ -308,6 +317,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="only draw the learning curves")
     parser.add_argument("--only", default="*", help="a pattern of names for the table and the curves")
     arguments = parser.parse_args()
+    if arguments.processes > (1 if arguments.joeynmt else arguments.threads):
+        parser.error("--processes: at most one for each thread, and one for JoeyNMT")
     if not arguments.table and not arguments.plot:
         sets = [*map(named, arguments.run), *(levers(arguments.levers) if arguments.levers else [])]
         try:
@@ -324,7 +335,11 @@ def main() -> None:
 def planned(arguments: argparse.Namespace, sets: Sequence[tuple[str, tuple[str, ...]]]) -> list[Run]:
     """Every set of overrides with every seed, seed by seed. Raises UserError before the first of them is run."""
     recipe = arguments.recipe.resolve()
-    runs = [Run(name, recipe, o, seed, arguments.threads) for seed in arguments.seeds for name, o in sets]
+    runs = [
+        Run(name, recipe, o, seed, arguments.threads, arguments.processes)
+        for seed in arguments.seeds
+        for name, o in sets
+    ]
     for run in runs:
         if not isinstance(run.recipe.task, Translation) or arguments.test not in run.recipe.task.test:
             raise UserError(f"{recipe}: no translation with a test set {arguments.test!r}: name one of task.test")

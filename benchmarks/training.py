@@ -72,13 +72,12 @@ SYSTEMS = {
 
 
 def run_ours(work: Workload, preset: str, processes: int = 1) -> Line:
-    """`kakehashi train`, as a user starts it, and what its log says. Several processes share the threads."""
+    """What the log of our run says."""
     run = Path(work.run)
     (run / "subwords").symlink_to(Path(work.data, "subwords"))
     (run / "recipe.yaml").write_text(json.dumps(recipe(work, preset)), encoding="utf-8")
-    many = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"] if processes > 1 else []
-    command = [sys.executable, "-m", *many, "kakehashi", "train", str(run / "recipe.yaml"), f"run={run}", "--resume"]
-    process(command, work.threads // processes, KAKEHASHI_CACHE=f"{work.data}/cache")
+    arguments = [str(run / "recipe.yaml"), f"run={run}", "--resume"]
+    train(arguments, work.threads, processes, KAKEHASHI_CACHE=f"{work.data}/cache")
     log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     card = json.loads((run / "model" / "card.json").read_text(encoding="utf-8"))
     return {
@@ -120,6 +119,12 @@ def timed(log: Sequence[Line], first: int, last: int) -> Line:
         "seconds": seconds.total_seconds(),
         "peak_memory": next(line["peak_memory"] for line in log if line["kind"] == "end"),
     }
+
+
+def train(arguments: Sequence[str], threads: int, processes: int, **environment: str) -> None:
+    """`kakehashi train`, as a user starts it; several processes share the threads."""
+    many = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"] if processes > 1 else []
+    process([sys.executable, "-m", *many, "kakehashi", "train", *arguments], threads // processes, **environment)
 
 
 def process(command: Sequence[str], threads: int, order: str = "", **environment: str) -> str:

@@ -200,12 +200,13 @@ def test_an_unknown_test_set_is_told_before_anything_is_run(
     assert "no translation with a test set 'nowhere'" in capsys.readouterr().err
 
 
-def quality(name: str, seed: int, bleu: float) -> dict[str, Any]:
+def quality(name: str, seed: int, bleu: float, processes: int = 1) -> dict[str, Any]:
     return {
         "name": name,
         "recipe": "multi30k.yaml",
         "overrides": ["model.width=192"],
         "threads": 2,
+        "processes": processes,
         "seed": seed,
         "minutes": {"data": 1.0, "training": 10.0 + seed, "test sets": 0.5},
         "scores": {"bleu": bleu, "bleu_tokenized_lowercase": bleu + 1},
@@ -214,11 +215,13 @@ def quality(name: str, seed: int, bleu: float) -> dict[str, Any]:
 
 
 def test_seeds_are_averaged_and_curves_drawn(tmp_path: Path) -> None:
-    lines = [quality("wide", 1, 37.0), quality("wide", 2, 39.0), quality("other", 1, 30.0)]
+    lines = [quality("wide", 1, 37.0), quality("wide", 2, 39.0), quality("other", 1, 30.0, processes=2)]
     rows = list(time_to_quality.table(lines))
-    settings = "multi30k.yaml model.width=192 (2 threads)"
-    assert rows[2] == (f"| wide: {settings} | 2 | 13.0 ± 0.7 (0.5) | 38.00 ± 1.41 | 39.00 ± 1.41 | 40.00 ± 1.41 |")
-    assert rows[3] == f"| other: {settings} | 1 | 12.5 (0.5) | 30.00 | 31.00 | 32.00 |"
+    settings = "multi30k.yaml model.width=192"
+    assert rows[2] == (
+        f"| wide: {settings} (2 threads) | 2 | 13.0 ± 0.7 (0.5) | 38.00 ± 1.41 | 39.00 ± 1.41 | 40.00 ± 1.41 |"
+    )
+    assert rows[3] == f"| other: {settings} (2 processes of 1 thread) | 1 | 12.5 (0.5) | 30.00 | 31.00 | 32.00 |"
     time_to_quality.plot(lines, tmp_path / "curve.svg")
     drawn = (tmp_path / "curve.svg").read_text("utf-8")
     assert "wide" in drawn and "minutes from the raw text" in drawn
