@@ -34,15 +34,16 @@ _AT_ONCE = 2**17  # scores of the vocabulary, in the soft-max: half a megabyte
 class _Live:
     """The sentences still in the batch.
 
-    `keys_B`: a number for what each of them is to be continued from; `words_BS`: the source's tokens without its end;
-    `finished_BGK`: scores of each group's finished hypotheses, best first, else -inf; `alignments_BFTS`: where somebody
-    needs them, and once the next token is predicted, its own among them: what stands before it decides it.
+    `keys_B`: a number for what each of them is to be continued from; `words`: where all sources of the search, by the
+    numbers in `sentences_B`, have tokens, the end not among them; `finished_BGK`: scores of each group's finished
+    hypotheses, best first, else -inf; `alignments_BFTS`: where somebody needs them, and once the next token is
+    predicted, its own among them: what stands before it decides it.
     """
 
     state: State
     sentences_B: Tensor
     keys_B: Tensor
-    words_BS: Tensor
+    words: Tensor
     limits_B: Tensor
     tokens_BFT: Tensor
     log_probabilities_BFT: Tensor
@@ -158,7 +159,7 @@ def _begin(
         state=state,
         sentences_B=torch.arange(sentences, device=device),
         keys_B=keys(source, mask) ^ keys(start, torch.ones_like(start)),
-        words_BS=mask & (source != model.source_vocabulary.end),
+        words=mask & (source != model.source_vocabulary.end),
         limits_B=limits_B,
         tokens_BFT=torch.empty(sentences, 1, 0, dtype=torch.long, device=device),
         log_probabilities_BFT=torch.empty(sentences, 1, 0, device=device),
@@ -252,7 +253,7 @@ def _scores(live: _Live, strategy: Strategy, totals_XK: Tensor, parents_XK: Tens
     if strategy.weighs_coverage and live.alignments_BFTS is not None:
         sentence_X1 = torch.arange(len(totals_XK), device=totals_XK.device)[:, None] // strategy.groups
         received_XKS = live.alignments_BFTS.sum(2)[sentence_X1, parents_XK]
-        received = received_XKS.masked_fill(~live.words_BS[sentence_X1], 1.0)
+        received = received_XKS.masked_fill(~live.words[live.sentences_B[sentence_X1]], 1.0)
     return strategy.score(totals_XK, length, received)
 
 
@@ -291,7 +292,8 @@ def _collect(
 
 
 def _advance(live: _Live, going: Candidates, done_X: Tensor) -> _Live:
-    """The sentences of which a group is not done with their new live hypotheses; the state follows."""
+    """The sentences that are not done with their new live hypotheses, of which a group that is done has none more; the
+    state follows."""
     sentences, fanout, length = live.tokens_BFT.shape
     kept_B = (~done_X).view(sentences, -1).any(1).nonzero()[:, 0]
     still = replace(going, totals=going.totals.masked_fill(done_X[:, None], -torch.inf)).rows(sentences)
@@ -314,7 +316,7 @@ def _advance(live: _Live, going: Candidates, done_X: Tensor) -> _Live:
         state=live.state,
         sentences_B=live.sentences_B[kept_B],
         keys_B=live.keys_B[kept_B],
-        words_BS=live.words_BS[kept_B],
+        words=live.words,
         limits_B=live.limits_B[kept_B],
         tokens_BFT=torch.cat([tokens_BFT, still.tokens[kept_B][:, :, None]], 2),
         log_probabilities_BFT=torch.cat([log_probabilities_BFT, still.log_probabilities[kept_B][:, :, None]], 2),

@@ -137,8 +137,8 @@ class StackModule(nn.Module):
 
     recomputes: in training each layer keeps its input alone, and its backward pass computes the rest a second time
     (`recompute_layers`).
-    aligning: the layer whose attention tells the alignment, the last but one of those that can: of a Transformer's
-    layers it agrees best with what people align (Garg et al. 2019, arXiv 1909.02074, section 3.2).
+    aligning: the layer whose attention tells the alignment, of those that can the last but one, which agrees best with
+    what people align (Garg et al. 2019, arXiv 1909.02074, section 3.2); of two the last, since the first looks around.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class StackModule(nn.Module):
         modules = [LayerModule(layer, residual, shared, mode, f"{name}.{i}") for i, layer in enumerate(tiled)]
         self.layers = nn.ModuleList(modules)
         aligning = [i for i, layer in enumerate(tiled) if isinstance(layer, CrossLayer) or layer.mixer.aligns]
-        self.aligning = next(iter(aligning[-2:]), None)
+        self.aligning = aligning[-2 if len(aligning) > 2 else -1] if aligning else None
         attending = [i for i, layer in enumerate(tiled) if layer.mixer.attends]
         if trunk.position.in_attention and not attending:
             raise ValueError(f"{name}: positions of kind {trunk.position.kind} act in attention, and no layer has any")
@@ -186,7 +186,9 @@ class StackModule(nn.Module):
         x = self.dropout(bound[0].position.embed(x, positions))
         for i, layer in enumerate(self.layers):
             own = bound[i % len(bound)]
-            x = self._through(layer, x, replace(own, alignments=context.alignments) if i == self.aligning else own)
+            if i == self.aligning and context.alignments is not None:
+                own = replace(own, alignments=context.alignments)
+            x = self._through(layer, x, own)
         return self.norm(x)
 
     def _through(self, layer: nn.Module, x: Tensor, context: Context) -> Tensor:

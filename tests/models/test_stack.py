@@ -144,7 +144,7 @@ def test_only_an_unnormed_stack_gets_a_norm_at_its_end(placement: Placement) -> 
 # Alignment
 
 
-@pytest.mark.parametrize(("depth", "aligning"), [(1, 0), (2, 0), (4, 2)])
+@pytest.mark.parametrize(("depth", "aligning"), [(1, 0), (2, 1), (3, 1), (4, 2)])
 def test_the_last_layer_but_one_tells_the_alignment(depth: int, aligning: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the mean of its heads; no other layer is asked."""
     torch.manual_seed(1)
@@ -172,6 +172,7 @@ def test_in_a_stack_of_several_mixers_those_tell_that_can() -> None:
         return Stack(depth=len(layers), layers=layers).build(SHARED, "causal", "decoder").aligning
 
     local = Attention(pattern=Window(size=3))
-    assert aligning(Attention(), Attention(), SSRU(), local) == 0
+    assert aligning(Attention(), Attention(), SSRU(), Attention(), local) == 1
+    assert aligning(Attention(), Attention(), SSRU(), local) == 1
     assert aligning(SSRU(), Attention(), local) == 1
     assert aligning(local, SSRU()) is None

@@ -35,7 +35,7 @@ class Candidates:
 
     def rows(self, count: int) -> "Candidates":
         """The same in so many rows: those of a sentence's groups, one after the other, or back."""
-        return self._each(lambda x: x.reshape(count, -1))
+        return self if len(self.parents) == count else self._each(lambda x: x.reshape(count, -1))
 
     @classmethod
     def joined(cls, parts: "Sequence[Candidates]") -> "Candidates":
