@@ -7,8 +7,9 @@ Notable:
 * Finished sentences leave the batch at once; a hypothesis that reaches its limit without an end is returned as such.
 * Python sees only hypotheses that end; all else is one tensor operation for the whole batch.
 
-Shapes: B sentences in the batch, F live hypotheses a sentence (1 before the first token, then K = the strategy's size),
-R = B * F rows, V vocabulary, T tokens emitted so far, C candidates a sentence (sorted, best first).
+Shapes: B sentences in the batch, F live hypotheses a sentence (1 before the first token, then the strategy's size),
+R = B * F rows, V vocabulary, T tokens emitted so far, S source tokens, G groups of hypotheses that a sentence has (one
+in most strategies), X = B * G, K hypotheses a group, C candidates a group (sorted, best first).
 """
 
 import math
@@ -20,47 +21,35 @@ from torch import Tensor
 
 from kakehashi.decoding.constraints import Constrained, Constraints
 from kakehashi.decoding.draws import keys
+from kakehashi.decoding.hypothesis import Hypothesis, ranked
 from kakehashi.decoding.processors import Ban, MinimumLength, Processor
 from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings, Frontier, Strategy
 from kakehashi.errors import UserError
-from kakehashi.models.protocol import State, Translating, Vocabulary
+from kakehashi.models.protocol import Output, State, Translating, Vocabulary
 
 _AT_ONCE = 2**17  # scores of the vocabulary, in the soft-max: half a megabyte
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """One translation.
-
-    `tokens`: without begin and end; `score`: what it is ranked by, from the log-probabilities as processors reweigh
-    them; `log_probability`: the sum of `token_log_probabilities` (the model's own, natural logarithms, the end's
-    included); `finished`: False when the limit came before
-    the end, so that the end of the translation may be missing, or when the phrases that it must contain did not fit.
-    """
-
-    tokens: list[int]
-    score: float
-    log_probability: float
-    token_log_probabilities: list[float]
-    finished: bool
 
 
 @dataclass
 class _Live:
     """The sentences still in the batch.
 
-    `keys_B`: a number for what each of them is to be continued from; `finished_BK`: scores of its finished hypotheses,
-    best first, else -inf.
+    `keys_B`: a number for what each of them is to be continued from; `words`: where all sources of the search, by the
+    numbers in `sentences_B`, have tokens, the end not among them; `finished_BGK`: scores of each group's finished
+    hypotheses, best first, else -inf; `alignments_BFTS`: where somebody needs them, and once the next token is
+    predicted, its own among them: what stands before it decides it.
     """
 
     state: State
     sentences_B: Tensor
     keys_B: Tensor
+    words: Tensor
     limits_B: Tensor
     tokens_BFT: Tensor
     log_probabilities_BFT: Tensor
     totals_BF: Tensor
-    finished_BK: Tensor
+    finished_BGK: Tensor
+    alignments_BFTS: Tensor | None
 
 
 @torch.inference_mode()
@@ -72,17 +61,19 @@ def search(
     count: int = 1,
     start: Tensor | None = None,
     constraints: Sequence[Constraints] | None = None,
+    alignment: bool = False,
 ) -> list[list[Hypothesis]]:
     """At most `count` hypotheses a sentence, best first, finished ones before unfinished ones.
 
     source [B, S] ids, the end included; mask [B, S], True where there is a token. start [B, P]: what the model reads
     before it emits anything, `begin` and what every hypothesis shall begin with; `begin` alone unless given.
     constraints: those of each sentence, kept by every hypothesis; where nothing keeps them, the hypotheses are those
-    without `required`, and not finished. Fewer than `count` come back only where no more exist. The model must be in
-    evaluation mode.
+    without `required`, and not finished. alignment: hypotheses come with theirs. Fewer than `count` come back only
+    where no more exist. The model must be in evaluation mode.
 
     Raises UserError when `count` exceeds what the strategy keeps, when `start` leaves the model no place for a token or
-    the processors none to emit, and FloatingPointError when the model answers with NaN or infinity.
+    the processors none to emit, when the model cannot align, and FloatingPointError when it answers with NaN or
+    infinity.
     """
     strategy = decoding.build()
     if not 1 <= count <= strategy.size:
@@ -92,32 +83,34 @@ def search(
     found: list[list[Hypothesis]] = [[] for _ in range(len(source))]
     if start is None:
         start = source.new_full((len(source), 1), vocabulary.begin)
-    if strategy.size == 1 and any(each.required for each in constraints or ()):
+    if (strategy.size == 1 or strategy.groups > 1) and any(each.required for each in constraints or ()):
         raise UserError(
             "phrases that must appear need hypotheses side by side: decoding=beam, with a size of 2 or more"
         )
-    live = _begin(model, source, mask, start, decoding, strategy.size)  # (1) read the source
+    live = _begin(model, source, mask, start, decoding, strategy, alignment)  # (1) read the source
     while len(live.sentences_B):
         constrained = _constrained(constraints, live, start, vocabulary) if constraints else None
         frontier, own_RV = _predict(model, live, processors, start, constrained)  # (2) score every next token
         expanded = strategy.expand(frontier)  # (3) choose among them
         divided = constrained.divide(expanded, frontier) if constrained else expanded
-        candidates = _told(divided, frontier, own_RV)
-        ends_BC = (candidates.tokens == vocabulary.end) & (candidates.totals > -torch.inf)
-        ended_BK = ends_BC[:, : strategy.size]
-        _collect(found, live, candidates, ended_BK, strategy, finished=True)  # (4) keep what ends
-        going = _going(candidates, ends_BC, strategy.size)  # (5) the best of the rest go on
-        done_B, cut_B = _stop(live, candidates, going, ended_BK, strategy, count)  # (6) which sentences are done
-        cut_BK = cut_B[:, None] & (going.totals > -torch.inf)
-        _collect(found, live, going, cut_BK, strategy, finished=False)  # (7) report what the limit cuts
-        live = _advance(live, going, (~done_B).nonzero()[:, 0])  # (8) the others take in their tokens
+        candidates = _told(divided, frontier, own_RV).rows(len(live.sentences_B) * strategy.groups)
+        ends_XC = (candidates.tokens == vocabulary.end) & (candidates.totals > -torch.inf)
+        ended_XK = ends_XC[:, : strategy.size // strategy.groups]
+        _collect(found, live, candidates, ended_XK, strategy, finished=True)  # (4) keep what ends
+        going = _going(candidates, ends_XC, ended_XK.shape[1])  # (5) the best of the rest go on
+        done_X, cut_X = _stop(live, candidates, going, ended_XK, strategy, count)  # (6) which groups are done
+        cut_XK = cut_X[:, None] & (going.totals > -torch.inf)
+        _collect(found, live, going, cut_XK, strategy, finished=False)  # (7) report what the limit cuts
+        live = _advance(live, going, done_X)  # (8) the others take in their tokens
+    if live.alignments_BFTS is not None:
+        found = [[h.aligned(row if alignment else None) for h in hs] for hs, row in zip(found, mask, strict=True)]
     stuck = [i for i, each in enumerate(constraints or ()) if each.required and not found[i]]
     if constraints and stuck:
         freed = [replace(constraints[i], required=()) for i in stuck]
-        again = search(model, source[stuck], mask[stuck], decoding, count, start[stuck], freed)
+        again = search(model, source[stuck], mask[stuck], decoding, count, start[stuck], freed, alignment)
         for i, hypotheses in zip(stuck, again, strict=True):
             found[i] = [replace(hypothesis, finished=False) for hypothesis in hypotheses]
-    return [_rank(hypotheses, count) for hypotheses in found]
+    return [ranked(hypotheses, count) for hypotheses in found]
 
 
 def _processors(decoding: DecodingSettings, vocabulary: Vocabulary) -> list[Processor]:
@@ -142,9 +135,16 @@ def _constrained(constraints: Sequence[Constraints], live: _Live, start: Tensor,
 
 
 def _begin(
-    model: Translating, source: Tensor, mask: Tensor, start: Tensor, decoding: DecodingSettings, size: int
+    model: Translating,
+    source: Tensor,
+    mask: Tensor,
+    start: Tensor,
+    decoding: DecodingSettings,
+    strategy: Strategy,
+    alignment: bool,
 ) -> _Live:
-    sentences, device = len(source), source.device
+    sentences, device, groups = len(source), source.device, strategy.groups
+    aligned = alignment or strategy.weighs_coverage
     state = model.begin(model.encode(source, mask))
     limits_B = (mask.sum(1) + decoding.extra_length).clamp(min=decoding.min_length, max=decoding.max_length)
     if model.max_length is not None:
@@ -159,11 +159,13 @@ def _begin(
         state=state,
         sentences_B=torch.arange(sentences, device=device),
         keys_B=keys(source, mask) ^ keys(start, torch.ones_like(start)),
+        words=mask & (source != model.source_vocabulary.end),
         limits_B=limits_B,
         tokens_BFT=torch.empty(sentences, 1, 0, dtype=torch.long, device=device),
         log_probabilities_BFT=torch.empty(sentences, 1, 0, device=device),
         totals_BF=torch.zeros(sentences, 1, device=device),
-        finished_BK=torch.full((sentences, size), -torch.inf, device=device),
+        finished_BGK=torch.full((sentences, groups, strategy.size // groups), -torch.inf, device=device),
+        alignments_BFTS=torch.empty(sentences, 1, 0, source.shape[1], device=device) if aligned else None,
     )
 
 
@@ -174,19 +176,32 @@ def _predict(
     own logits, the same tensor unless a processor reweighs."""
     tokens_RT = live.tokens_BFT.flatten(0, 1)
     new_RL = tokens_RT[:, -1:] if tokens_RT.shape[1] else start
-    logits_RV = model.step(new_RL, live.state).logits[:, -1].float()
+    output = model.step(new_RL, live.state, live.alignments_BFTS is not None)
+    logits_RV = output.logits[:, -1].float()
     normalizers_R = _normalizers(logits_RV)
     if not bool(normalizers_R.isfinite().all()):
         raise FloatingPointError(
             f"the model's scores of token {tokens_RT.shape[1] + 1} are not finite: its weights are damaged, "
             "or too large for its precision (fp32 may help)"
         )
+    if live.alignments_BFTS is not None:
+        live.alignments_BFTS = _aligned(live.alignments_BFTS, output)
     own_RV = logits_RV.clone() if any(process.reweighs for process in processors) else logits_RV
     for process in processors:
         process(logits_RV, tokens_RT)
     if constrained:
         constrained.forbid(logits_RV)
     return Frontier(logits_RV, normalizers_R, live.totals_BF, live.keys_B, tokens_RT.shape[1] + 1), own_RV
+
+
+def _aligned(before_BFTS: Tensor, output: Output) -> Tensor:
+    if output.alignment is None:
+        raise UserError(
+            "this model has no attention to its source, which alone could tell what a translated word goes back to: "
+            "leave the alignment out, and the coverage_penalty"
+        )
+    new_RS = output.alignment[:, -1].float()
+    return torch.cat([before_BFTS, new_RS.unflatten(0, before_BFTS.shape[:2])[:, :, None]], 2)
 
 
 def _normalizers(logits_RV: Tensor) -> Tensor:
@@ -206,113 +221,119 @@ def _told(candidates: Candidates, frontier: Frontier, own_RV: Tensor) -> Candida
     return replace(candidates, log_probabilities=own_RV[row_BC, candidates.tokens] - frontier.normalizers[row_BC])
 
 
-def _going(candidates: Candidates, ends_BC: Tensor, size: int) -> Candidates:
+def _going(candidates: Candidates, ends_XC: Tensor, size: int) -> Candidates:
     """The best `size` candidates that do not end; where there are fewer, places with a total of -inf."""
-    order_BK = ends_BC.to(torch.uint8).argsort(dim=1, stable=True)[:, :size]
-    totals_BC = candidates.totals.masked_fill(ends_BC, -torch.inf)
-    return Candidates(
-        candidates.parents.gather(1, order_BK),
-        candidates.tokens.gather(1, order_BK),
-        candidates.log_probabilities.gather(1, order_BK),
-        totals_BC.gather(1, order_BK),
-    )
+    order_XK = ends_XC.to(torch.uint8).argsort(dim=1, stable=True)[:, :size]
+    return replace(candidates, totals=candidates.totals.masked_fill(ends_XC, -torch.inf)).ordered(order_XK)
 
 
 def _stop(
-    live: _Live, candidates: Candidates, going: Candidates, ended_BK: Tensor, strategy: Strategy, count: int
+    live: _Live, candidates: Candidates, going: Candidates, ended_XK: Tensor, strategy: Strategy, count: int
 ) -> tuple[Tensor, Tensor]:
-    """Which sentences are done, and which of these need live hypotheses since the limit came before `count` ends [B].
+    """Which groups are done, and which of these need live hypotheses since the limit came before enough ends [X].
 
-    Done: at the limit; or `size` hypotheses are finished; or no live one can still come among the best `count`.
+    Done: at the limit; or `K` hypotheses are finished; or no live one can still come among the best `count`. Of several
+    groups each goes on to its K: what one says decides what the others do.
     """
-    length = live.tokens_BFT.shape[2] + 1
-    scores_BK = strategy.score(candidates.totals[:, : strategy.size], length).masked_fill(~ended_BK, -torch.inf)
-    live.finished_BK = torch.cat([live.finished_BK, scores_BK], 1).topk(strategy.size, dim=1).values
-    needed_B = live.finished_BK[:, count - 1]
-    beaten_B = needed_B >= strategy.bound(going.totals.amax(1), live.limits_B)
-    at_limit_B = live.limits_B <= length
-    done_B = at_limit_B | beaten_B | (live.finished_BK[:, -1] > -torch.inf)
-    return done_B, at_limit_B & (needed_B == -torch.inf)
+    size, limits_X = ended_XK.shape[1], live.limits_B.repeat_interleave(strategy.groups)
+    scores_XK = _scores(live, strategy, candidates.totals[:, :size], candidates.parents[:, :size])
+    reached_XK = torch.cat([live.finished_BGK.flatten(0, 1), scores_XK.masked_fill(~ended_XK, -torch.inf)], 1)
+    finished_XK = reached_XK.topk(size, dim=1).values
+    live.finished_BGK = finished_XK.view_as(live.finished_BGK)
+    needed_X = finished_XK[:, (count if strategy.groups == 1 else size) - 1]
+    beaten_X = needed_X >= strategy.bound(going.totals.amax(1), limits_X)
+    at_limit_X = limits_X <= live.tokens_BFT.shape[2] + 1
+    done_X = at_limit_X | beaten_X | (finished_XK[:, -1] > -torch.inf)
+    return done_X, at_limit_X & (needed_X == -torch.inf)
+
+
+def _scores(live: _Live, strategy: Strategy, totals_XK: Tensor, parents_XK: Tensor) -> Tensor:
+    """What hypotheses, each one token longer than its parent, are ranked by."""
+    length, received = live.tokens_BFT.shape[2] + 1, None
+    if strategy.weighs_coverage and live.alignments_BFTS is not None:
+        sentence_X1 = torch.arange(len(totals_XK), device=totals_XK.device)[:, None] // strategy.groups
+        received_XKS = live.alignments_BFTS.sum(2)[sentence_X1, parents_XK]
+        received = received_XKS.masked_fill(~live.words[live.sentences_B[sentence_X1]], 1.0)
+    return strategy.score(totals_XK, length, received)
 
 
 def _collect(
     found: list[list[Hypothesis]],
     live: _Live,
     candidates: Candidates,
-    chosen_BK: Tensor,
+    chosen_XK: Tensor,
     strategy: Strategy,
     *,
     finished: bool,
 ) -> None:
     """Turns the chosen candidates into hypotheses."""
-    row_N, place_N = chosen_BK.nonzero(as_tuple=True)
-    if not len(row_N):
+    group_N, place_N = chosen_XK.nonzero(as_tuple=True)
+    if not len(group_N):
         return
-    parent_N = candidates.parents[row_N, place_N]
-    totals_N = candidates.totals[row_N, place_N]
-    new_N1 = candidates.tokens[row_N, place_N][:, None]
-    new_log_probability_N1 = candidates.log_probabilities[row_N, place_N][:, None]
+    row_N, parent_N = group_N // strategy.groups, candidates.parents[group_N, place_N]
+    new_N1 = candidates.tokens[group_N, place_N][:, None]
+    new_log_probability_N1 = candidates.log_probabilities[group_N, place_N][:, None]
     tokens_NT = torch.cat([live.tokens_BFT[row_N, parent_N], new_N1], 1)
     log_probabilities_NT = torch.cat([live.log_probabilities_BFT[row_N, parent_N], new_log_probability_N1], 1)
-    scores_N = strategy.score(totals_N, tokens_NT.shape[1])
+    scores_XC = _scores(live, strategy, candidates.totals, candidates.parents)
     if finished:
         tokens_NT = tokens_NT[:, :-1]
-    for sentence, tokens, score, log_probabilities in zip(
+    alignments = [None] * len(row_N) if live.alignments_BFTS is None else live.alignments_BFTS[row_N, parent_N].cpu()
+    for sentence, tokens, score, log_probabilities, alignment in zip(
         live.sentences_B[row_N].tolist(),
         tokens_NT.tolist(),
-        scores_N.tolist(),
+        scores_XC[group_N, place_N].tolist(),
         log_probabilities_NT.tolist(),
+        alignments,
         strict=True,
     ):
-        found[sentence].append(Hypothesis(tokens, score, math.fsum(log_probabilities), log_probabilities, finished))
+        total = math.fsum(log_probabilities)
+        found[sentence].append(Hypothesis(tokens, score, total, log_probabilities, finished, alignment))
 
 
-def _advance(live: _Live, going: Candidates, kept_B: Tensor) -> _Live:
-    """The kept sentences with their new live hypotheses; the state follows."""
+def _advance(live: _Live, going: Candidates, done_X: Tensor) -> _Live:
+    """The sentences that are not done with their new live hypotheses, of which a group that is done has none more; the
+    state follows."""
     sentences, fanout, length = live.tokens_BFT.shape
-    size = going.parents.shape[1]
+    kept_B = (~done_X).view(sentences, -1).any(1).nonzero()[:, 0]
+    still = replace(going, totals=going.totals.masked_fill(done_X[:, None], -torch.inf)).rows(sentences)
+    size = still.parents.shape[1]
     if fanout == size > 1:
-        going = _settled(going)
+        still = _settled(still)
     if len(kept_B) < sentences:
         live.state.keep(kept_B)
-    parents_BK = going.parents[kept_B]
+    parents_BF = still.parents[kept_B]
     if fanout < size:
         live.state.repeat(size)  # the first token: all come from the one empty hypothesis
     else:
         first_rows_B1 = torch.arange(len(kept_B), device=kept_B.device)[:, None] * size
-        live.state.reorder((first_rows_B1 + parents_BK).flatten())
-    from_BKT = parents_BK[:, :, None].expand(-1, -1, length)
-    tokens_BKT = live.tokens_BFT[kept_B].gather(1, from_BKT)
-    log_probabilities_BKT = live.log_probabilities_BFT[kept_B].gather(1, from_BKT)
+        live.state.reorder((first_rows_B1 + parents_BF).flatten())
+    from_BFT = parents_BF[:, :, None].expand(-1, -1, length)
+    tokens_BFT = live.tokens_BFT[kept_B].gather(1, from_BFT)
+    log_probabilities_BFT = live.log_probabilities_BFT[kept_B].gather(1, from_BFT)
+    aligned_BFTS = live.alignments_BFTS
     return _Live(
         state=live.state,
         sentences_B=live.sentences_B[kept_B],
         keys_B=live.keys_B[kept_B],
+        words=live.words,
         limits_B=live.limits_B[kept_B],
-        tokens_BFT=torch.cat([tokens_BKT, going.tokens[kept_B][:, :, None]], 2),
-        log_probabilities_BFT=torch.cat([log_probabilities_BKT, going.log_probabilities[kept_B][:, :, None]], 2),
-        totals_BF=going.totals[kept_B],
-        finished_BK=live.finished_BK[kept_B],
+        tokens_BFT=torch.cat([tokens_BFT, still.tokens[kept_B][:, :, None]], 2),
+        log_probabilities_BFT=torch.cat([log_probabilities_BFT, still.log_probabilities[kept_B][:, :, None]], 2),
+        totals_BF=still.totals[kept_B],
+        finished_BGK=live.finished_BGK[kept_B],
+        alignments_BFTS=None if aligned_BFTS is None else aligned_BFTS[kept_B[:, None], parents_BF],
     )
 
 
 def _settled(going: Candidates) -> Candidates:
-    """The same, the first of each parent's children in the parent's place, so that few rows of the state move."""
-    parents_BK, size = going.parents, going.parents.shape[1]
-    later_BK = (parents_BK[:, :, None] == parents_BK[:, None]).tril(-1).any(2)
-    child_BK = parents_BK.masked_fill(later_BK, size).argsort(dim=1, stable=True)
-    vacant_BK = torch.ones_like(later_BK).scatter_(1, parents_BK, False)
-    place_BK = vacant_BK.to(torch.uint8).argsort(dim=1, stable=True)  # those of parents in order, as their children are
-    order_BK = torch.empty_like(child_BK).scatter_(1, place_BK, child_BK)
-    return Candidates(
-        parents_BK.gather(1, order_BK),
-        going.tokens.gather(1, order_BK),
-        going.log_probabilities.gather(1, order_BK),
-        going.totals.gather(1, order_BK),
-    )
+    """The same, the first of each parent's children in the parent's place, so that few rows of the state move.
 
-
-def _rank(hypotheses: list[Hypothesis], count: int) -> list[Hypothesis]:
-    if not hypotheses:
-        raise UserError("the decoding settings leave no token to emit: lower min_length or drop processors")
-    return sorted(hypotheses, key=lambda hypothesis: (hypothesis.finished, hypothesis.score), reverse=True)[:count]
+    Groups keep their places: each has as many children as places, and its parents' places before its vacant ones.
+    """
+    parents_BF, size = going.parents, going.parents.shape[1]
+    later_BF = (parents_BF[:, :, None] == parents_BF[:, None]).tril(-1).any(2)
+    child_BF = parents_BF.masked_fill(later_BF, size).argsort(dim=1, stable=True)
+    vacant_BF = torch.ones_like(later_BF).scatter_(1, parents_BF, False)
+    place_BF = vacant_BF.to(torch.uint8).argsort(dim=1, stable=True)  # those of parents in order, as their children are
+    return going.ordered(torch.empty_like(child_BF).scatter_(1, place_BF, child_BF))

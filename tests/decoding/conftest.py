@@ -10,7 +10,8 @@ from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
 
 
 class TableModel:
-    """The next token's logits depend on the last two tokens, the position and the source, by random tables.
+    """The next token's logits depend on the last two tokens, the position and the source, by random tables; its
+    alignment on the last token and the source's words.
 
     `end_bias` is added to the end's logit; `temperature` divides all.
     """
@@ -26,20 +27,26 @@ class TableModel:
         self.last, self.before, self.position, self.source = (
             table(size, size), table(size, size), table(300, size), table(size, size)
         )  # fmt: skip
+        self.looks = table(size, size)
         self.bias = torch.zeros(size)
         self.bias[2] = end_bias
         self.steps: list[int] = []
 
     def encode(self, source: Tensor, mask: Tensor) -> Encoded:
-        return Encoded(self.source[source] * mask[:, :, None], mask)
+        return Encoded(self.source[source] * mask[:, :, None], mask, more={"source": source})
+
+    def _alignment(self, last_RL: Tensor, source_RS: Tensor, mask_RS: Tensor) -> Tensor:
+        scores_RLS = self.looks[last_RL[:, :, None], source_RS[:, None]]
+        return scores_RLS.masked_fill(~mask_RS[:, None], -torch.inf).softmax(-1)
 
     def begin(self, encoded: Encoded) -> State:
         state = State(len(encoded.states), encoded.states.device)
         state.sentence["mean"] = encoded.states.sum(1) / encoded.mask.sum(1, keepdim=True)
+        state.sentence |= {"source": encoded.more["source"], "mask": encoded.mask}
         state.hypothesis["before"] = torch.zeros(len(encoded.states), dtype=torch.long)
         return state
 
-    def step(self, tokens: Tensor, state: State) -> Output:
+    def step(self, tokens: Tensor, state: State, alignment: bool = False) -> Output:
         assert tokens.shape[1] == 1
         self.steps.append(len(tokens))
         mean = state.sentence["mean"].repeat_interleave(state.fanout, 0)
@@ -47,14 +54,17 @@ class TableModel:
         logits = self.last[last] + self.before[before] + self.position[state.lengths] + mean + self.bias
         state.hypothesis["before"] = last
         state.advance(1)
-        return Output(logits[:, None], torch.eye(logits.shape[1]))
+        read = (state.sentence[name].repeat_interleave(state.fanout, 0) for name in ("source", "mask"))
+        aligned = self._alignment(tokens, *read) if alignment else None
+        return Output(logits[:, None], torch.eye(logits.shape[1]), alignment=aligned)
 
-    def decode(self, tokens: Tensor, encoded: Encoded) -> Output:
+    def decode(self, tokens: Tensor, encoded: Encoded, alignment: bool = False) -> Output:
         before = torch.cat([torch.zeros_like(tokens[:, :1]), tokens[:, :-1]], 1)
         mean = encoded.states.sum(1) / encoded.mask.sum(1, keepdim=True)
         position = self.position[: tokens.shape[1]]
         logits = self.last[tokens] + self.before[before] + position + mean[:, None] + self.bias
-        return Output(logits, torch.eye(logits.shape[2]))
+        aligned = self._alignment(tokens, encoded.more["source"], encoded.mask) if alignment else None
+        return Output(logits, torch.eye(logits.shape[2]), alignment=aligned)
 
 
 def sources(lengths: list[int], size: int, seed: int, padding: int = 0) -> tuple[Tensor, Tensor]:

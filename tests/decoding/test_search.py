@@ -1,5 +1,6 @@
 """The search on models whose best translations can be found by trying all."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -16,7 +17,7 @@ from kakehashi.models.protocol import State
 END = 2
 
 
-def exhaustive(model, source, mask, longest: int, alpha: float) -> list[tuple[float, list[int]]]:
+def exhaustive(model, source, mask, longest: int, alpha: float, beta: float = 0.0) -> list[tuple[float, list[int]]]:
     """Every finished hypothesis of one sentence with its score, best first, by teacher forcing."""
     words = range(3, model.target_vocabulary.size)
     encoded = model.encode(source, mask)
@@ -24,9 +25,11 @@ def exhaustive(model, source, mask, longest: int, alpha: float) -> list[tuple[fl
     for length in range(longest):
         for words_chosen in product(words, repeat=length):
             tokens = [*words_chosen, END]
-            logits = model.decode(torch.tensor([[1, *tokens[:-1]]]), encoded).logits
-            total = logits.log_softmax(-1)[0, range(len(tokens)), tokens].sum().item()
-            scored.append((total / ((5 + len(tokens)) / 6) ** alpha, list(words_chosen)))
+            output = model.decode(torch.tensor([[1, *tokens[:-1]]]), encoded, alignment=True)
+            total = output.logits.log_softmax(-1)[0, range(len(tokens)), tokens].sum().item()
+            received = output.alignment[0].sum(0)[mask[0]].tolist()[:-1]  # the source's end is no word
+            covered = sum(math.log(min(each, 1)) for each in received)
+            scored.append((total / ((5 + len(tokens)) / 6) ** alpha + beta * covered, list(words_chosen)))
     return sorted(scored, reverse=True)
 
 
@@ -40,6 +43,32 @@ def test_wide_beam_finds_what_trying_all_finds(tables: SimpleNamespace, alpha: f
         assert [h.tokens for h in found] == [tokens for _, tokens in best]
         assert [h.score for h in found] == pytest.approx([score for score, _ in best], abs=1e-4)
         assert all(h.finished for h in found)
+
+
+@pytest.mark.parametrize("beta", [0.2, 3.0])
+def test_coverage_ranks_what_is_finished(tables: SimpleNamespace, beta: float) -> None:
+    """GNMT's equation 14, whole; and the early stop loses nothing by it."""
+    changed = 0
+    for seed in range(8):
+        model = tables.model(seed, end_bias=2.0)
+        source, mask = tables.sources([5], 5, seed)
+        best = exhaustive(model, source, mask, 5, 0.6, beta)[:7]
+        beam = Beam(size=32, length_penalty=0.6, coverage_penalty=beta, max_length=5)
+        found = search(model, source, mask, beam, count=7)[0]
+        assert [h.tokens for h in found] == [tokens for _, tokens in best]
+        assert [h.score for h in found] == pytest.approx([score for score, _ in best], abs=1e-4)
+        assert all(h.alignment is None for h in found), "nobody asked for it"
+        changed += best[0][1] != exhaustive(model, source, mask, 5, 0.6)[0][1]
+    assert changed >= 2
+
+
+def test_coverage_lies_between_nothing_and_whole(tables: SimpleNamespace) -> None:
+    """A word that gets no attention at all costs much, and never infinitely; one that gets plenty nothing."""
+    strategy = Beam(coverage_penalty=1.0, length_penalty=0.0).build()
+    received = torch.tensor([[1.0, 7.0], [0.5, 1.0], [0.0, 1.0]])
+    scores = strategy.score(torch.zeros(3), 4, received)
+    assert scores[:2].tolist() == pytest.approx([0, math.log(0.5)])
+    assert -100 < scores[2] < -50
 
 
 def plain_beam(model, source, mask, size: int, alpha: float, limit: int) -> list[tuple[float, list[int]]]:

@@ -1,6 +1,7 @@
 """What holds for every search strategy: with a Transformer, whose parts are tried by their own laws, and in part with
 one model of every other kind."""
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -10,17 +11,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import pad
 
-from kakehashi.decoding import Beam, Constraints, Decoding, Greedy, Hypothesis, Sample, search
+from kakehashi.decoding import Beam, Constraints, Decoding, Diverse, Greedy, Hypothesis, Sample, search
 from kakehashi.decoding.processors import NoRepeatNgram, RepetitionPenalty
+from kakehashi.errors import UserError
 from kakehashi.models import ModelConfig
 from kakehashi.models.bytenet import ByteNet, DilatedBlocks
 from kakehashi.models.convs2s import Blocks, ConvS2S
 from kakehashi.models.decoder_only import DecoderOnly
 from kakehashi.models.encoder_only import EncoderOnly
 from kakehashi.models.lstm import LSTM
-from kakehashi.models.protocol import Vocabulary
+from kakehashi.models.protocol import Output, Vocabulary
 from kakehashi.models.stack import CrossStack, Stack
 from kakehashi.models.transformer import EncoderDecoder, Transformer
+from kakehashi.nn.variant import broken
 from tests.laws.zoo import members
 
 SIZE = 30
@@ -36,6 +39,9 @@ STRATEGIES = [
     Greedy(processors=(RepetitionPenalty(penalty=1.5),), max_length=12),
     Sample(processors=(RepetitionPenalty(penalty=1.5),), max_length=12),
     Beam(size=3, processors=(RepetitionPenalty(penalty=1.5), NoRepeatNgram(size=3)), max_length=12),
+    Beam(size=4, coverage_penalty=0.4, extra_length=8),
+    Diverse(extra_length=8),
+    Diverse(size=6, groups=2, strength=2.0, length_penalty=0.6, min_length=3, max_length=12),
 ]
 LENGTHS = [5, 2, 9, 7, 1]
 
@@ -55,6 +61,19 @@ def other(kind: str, seed: int, size: int = SIZE) -> Any:
     with torch.no_grad():
         for parameter in built.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
+    return built
+
+
+def ending(built: Any) -> Any:
+    """The same model with sentences that end early: its logit of END is raised by 2."""
+    step, decode = built.step, built.decode
+
+    def raised(output: Output) -> Output:
+        logits = output.logits + 2 * (torch.arange(output.projection.shape[0]) == 2)
+        return replace(output, project=lambda _: logits)
+
+    built.step = lambda *arguments: raised(step(*arguments))
+    built.decode = lambda *arguments, **options: raised(decode(*arguments, **options))
     return built
 
 
@@ -89,10 +108,12 @@ def assert_same(one: list[Hypothesis], other: list[Hypothesis]) -> None:
         if all(abs(a.score - score) > 1e-4 for score in rivals):
             assert a.tokens == b.tokens
             assert a.finished == b.finished
+            if a.alignment is not None and b.alignment is not None:
+                torch.testing.assert_close(a.alignment, b.alignment, atol=1e-4, rtol=0)
 
 
 @pytest.fixture(params=STRATEGIES, ids=lambda d: f"{d.kind}-{STRATEGIES.index(d)}")
-def decoding(request: pytest.FixtureRequest) -> Greedy | Beam | Sample:
+def decoding(request: pytest.FixtureRequest) -> Decoding:
     return request.param
 
 
@@ -108,28 +129,38 @@ def test_the_model_of_these_laws_is_a_fair_one() -> None:
     assert sum(h.finished for h in found) > len(found) / 2
 
 
-def assert_rescored(model: Any, seed: int, decoding: Greedy | Beam | Sample) -> None:
-    """Every log-probability of a search is that of teacher forcing; every score too, as its processors reweigh it."""
+def assert_rescored(model: Any, seed: int, decoding: Decoding) -> None:
+    """Every log-probability and alignment of a search is that of teacher forcing; every score too, as its processors
+    reweigh it."""
     source, mask = sources(seed)
-    size = decoding.build().size
-    for row, hypotheses in enumerate(search(model, source, mask, decoding, count=size)):
+    size, aligns = decoding.build().size, "alignment" not in broken(model.config)
+    for row, hypotheses in enumerate(search(model, source, mask, decoding, count=size, alignment=aligns)):
         encoded = model.encode(source[row : row + 1], mask[row : row + 1])
         for h in hypotheses:
             tokens = [*h.tokens, 2] if h.finished else h.tokens
-            logits = model.decode(torch.tensor([[1, *tokens[:-1]]]), encoded).logits.detach()
+            with torch.no_grad():
+                output = model.decode(torch.tensor([[1, *tokens[:-1]]]), encoded, alignment=aligns)
+            logits = output.logits
+            if aligns:
+                told = output.alignment[0, :, mask[row]].float()
+                torch.testing.assert_close(h.alignment, told, atol=1e-5, rtol=1e-4)
             expected = logits.log_softmax(-1)[0, range(len(tokens)), tokens]
             assert h.token_log_probabilities == pytest.approx(expected.tolist(), abs=1e-4)
             assert h.log_probability == pytest.approx(expected.sum().item(), abs=1e-4)
-            alpha = decoding.length_penalty if isinstance(decoding, Beam) else 0.0
+            alpha = decoding.length_penalty if isinstance(decoding, Beam | Diverse) else 0.0
+            covered = 0.0
+            if isinstance(decoding, Beam) and decoding.coverage_penalty:
+                covered = output.alignment[0, :, mask[row]].sum(0)[:-1].clamp(max=1).log().sum().item()
+                covered *= decoding.coverage_penalty
             weighed = logits[0].clone()
             for process in (processor.build() for processor in decoding.processors):
                 for place in range(len(tokens)):
                     process(weighed[place : place + 1], torch.tensor([tokens[:place]], dtype=torch.long))
             total = (weighed[range(len(tokens)), tokens] - logits[0].logsumexp(-1)).sum().item()
-            assert h.score == pytest.approx(total / ((5 + len(tokens)) / 6) ** alpha, abs=1e-4)
+            assert h.score == pytest.approx(total / ((5 + len(tokens)) / 6) ** alpha + covered, abs=1e-4)
 
 
-def test_scores_equal_those_of_teacher_forcing(decoding: Greedy | Beam | Sample) -> None:
+def test_scores_equal_those_of_teacher_forcing(decoding: Decoding) -> None:
     for seed in range(2):
         assert_rescored(model(seed), seed, decoding)
 
@@ -176,40 +207,100 @@ def test_one_model_of_every_kind_is_tried() -> None:
     assert {EncoderDecoder, *map(type, OTHERS.values())} == set(members(ModelConfig)) - {EncoderOnly}
 
 
-def test_order_size_and_padding_of_the_batch_change_nothing(decoding: Greedy | Beam | Sample) -> None:
+def test_a_model_without_attention_says_that_it_cannot_align() -> None:
+    with pytest.raises(UserError, match="no attention to its source"):
+        search(other("bytenet", 0), *sources(0), Greedy(), alignment=True)
+
+
+def test_an_alignment_that_nobody_asked_for_is_not_computed() -> None:
+    built, asked = model(0), list[bool]()
+    step = built.step
+    built.step = lambda tokens, state, alignment=False: (asked.append(alignment), step(tokens, state, alignment))[1]
+    plain = search(built, *sources(0), Beam(size=3, max_length=6), count=3)
+    assert not any(asked) and all(h.alignment is None for hypotheses in plain for h in hypotheses)
+    told = search(built, *sources(0), Beam(size=3, max_length=6), count=3, alignment=True)
+    assert told == plain, "it changes nothing else"
+
+
+def assert_the_batch_changes_nothing(built: Any, seed: int, decoding: Decoding) -> None:
+    """Neither its order, nor its size, nor its padding; and the second search is as the first."""
+    aligns = "alignment" not in broken(built.config)
+    source, mask = sources(seed)
+    size = decoding.build().size
+
+    def found(source: Tensor, mask: Tensor) -> list[list[Hypothesis]]:
+        return search(built, source, mask, decoding, count=size, alignment=aligns)
+
+    together, padded = found(source, mask), found(*sources(seed, padding=6))
+    turned = found(source.flip(0), mask.flip(0))[::-1]
+    assert found(source, mask) == together
+    for row, hypotheses in enumerate(together):
+        length = LENGTHS[row]
+        alone = found(source[row : row + 1, :length], mask[row : row + 1, :length])
+        for others in (padded[row], turned[row], alone[0]):
+            assert_same(hypotheses, others)
+
+
+def test_order_size_and_padding_of_the_batch_change_nothing(decoding: Decoding) -> None:
     for seed in range(2):
-        transformer = model(seed)
-        source, mask = sources(seed)
-        size = decoding.build().size
-        together = search(transformer, source, mask, decoding, count=size)
-        padded = search(transformer, *sources(seed, padding=6), decoding, count=size)
-        turned = search(transformer, source.flip(0), mask.flip(0), decoding, count=size)[::-1]
-        for row, hypotheses in enumerate(together):
-            length = LENGTHS[row]
-            alone = search(transformer, source[row : row + 1, :length], mask[row : row + 1, :length], decoding, size)
-            for others in (padded[row], turned[row], alone[0]):
-                assert_same(hypotheses, others)
+        assert_the_batch_changes_nothing(model(seed), seed, decoding)
 
 
-def test_hypotheses_are_sorted_distinct_and_within_the_limits(decoding: Greedy | Beam | Sample) -> None:
+SOME: list[Decoding] = [
+    Greedy(max_length=9),
+    Beam(size=3, max_length=9),
+    Sample(max_length=9, top_k=12, seed=3),
+    Diverse(size=4, groups=2, max_length=9),
+]
+
+
+@pytest.mark.parametrize("some", SOME, ids=lambda d: d.kind)
+@pytest.mark.parametrize("kind", OTHERS)
+def test_every_search_with_every_model(kind: str, some: Decoding) -> None:
+    built = ending(other(kind, 1))
+    assert_the_batch_changes_nothing(built, 1, some)
+    assert_well_formed(built, 1, some)
+    assert_rescored(built, 1, some)
+
+
+def assert_well_formed(built: Any, seed: int, decoding: Decoding) -> None:
+    """Sorted, distinct, within the limits, and nothing behind the end."""
+    size = decoding.build().size
+    for length, hypotheses in zip(LENGTHS, search(built, *sources(seed), decoding, count=size), strict=True):
+        assert len(hypotheses) == size or isinstance(decoding, Diverse)  # its groups may have found the same
+        ranks = [(h.finished, h.score) for h in hypotheses]
+        assert ranks == sorted(ranks, reverse=True)
+        assert len({(*h.tokens, h.finished) for h in hypotheses}) == len(hypotheses)
+        limit = max(decoding.min_length, min(decoding.max_length, length + decoding.extra_length))
+        for h in hypotheses:
+            assert not {0, 1, 2} & set(h.tokens)  # no padding, no second beginning, nothing behind the end
+            emitted = len(h.tokens) + h.finished
+            assert decoding.min_length <= emitted <= limit
+            assert h.finished or emitted == limit
+            assert len(h.token_log_probabilities) == emitted
+
+
+def test_hypotheses_are_sorted_distinct_and_within_the_limits(decoding: Decoding) -> None:
     for seed in range(2):
-        source, mask = sources(seed)
-        size = decoding.build().size
-        for length, hypotheses in zip(LENGTHS, search(model(seed), source, mask, decoding, count=size), strict=True):
-            assert len(hypotheses) == size
-            ranks = [(h.finished, h.score) for h in hypotheses]
-            assert ranks == sorted(ranks, reverse=True)
-            assert len({(*h.tokens, h.finished) for h in hypotheses}) == size
-            limit = max(decoding.min_length, min(decoding.max_length, length + decoding.extra_length))
-            for h in hypotheses:
-                assert not {0, 1, 2} & set(h.tokens)  # no padding, no second beginning, nothing behind the end
-                emitted = len(h.tokens) + h.finished
-                assert decoding.min_length <= emitted <= limit
-                assert h.finished or emitted == limit
-                assert len(h.token_log_probabilities) == emitted
+        assert_well_formed(model(seed), seed, decoding)
 
 
-def test_the_best_of_many_is_the_best_of_one(decoding: Greedy | Beam | Sample) -> None:
+@pytest.mark.parametrize("kind", ["encoder_decoder", *OTHERS])
+@torch.no_grad()
+def test_wider_beams_do_not_lower_the_mean_score(kind: str) -> None:
+    """Of no single sentence is that sure. Hypotheses that the limit cuts rank by another rule, and are left out."""
+    scores: list[list[float]] = []
+    for seed in range(8):
+        built = ending(model(seed) if kind == "encoder_decoder" else other(kind, seed))
+        beams = [Beam(size=size, length_penalty=0.0, max_length=16) for size in (1, 2, 4, 8)]
+        found = zip(*(search(built, *sources(seed), beam) for beam in beams), strict=True)
+        scores += [[best.score for (best,) in each] for each in found if all(best.finished for (best,) in each)]
+    means = torch.tensor(scores).mean(0).tolist()
+    assert len(scores) >= 20
+    assert means == sorted(means) and means[-1] > means[0] + 0.02, means
+
+
+def test_the_best_of_many_is_the_best_of_one(decoding: Decoding) -> None:
     for seed in range(2):
         transformer, (source, mask) = model(seed), sources(seed)
         many = search(transformer, source, mask, decoding, count=decoding.build().size)

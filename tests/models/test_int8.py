@@ -69,6 +69,9 @@ def test_a_model_is_close_to_fp32_and_steps_as_it_decodes() -> None:
     state = whole.begin(encoded)
     steps = torch.cat([whole.step(token, state).logits for token in tokens.split(1, 1)], 1)
     torch.testing.assert_close(steps, found, atol=0.05, rtol=0)  # attention's last bit may round another way in int8
+    told = whole.step(tokens[:, :1], whole.begin(encoded), alignment=True).alignment
+    assert told is not None
+    torch.testing.assert_close(told, single.decode(tokens[:, :1], encoded, alignment=True).alignment, atol=0.02, rtol=0)
     kinds = [type(module) for name, module in whole.named_modules() if name != "model.projection"]
     assert nn.Linear not in kinds and Int8Linear in kinds
 

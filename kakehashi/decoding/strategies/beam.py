@@ -20,14 +20,20 @@ BLOCK = 64  # near sqrt(8,000) and sqrt(37,000): about as many blocks as scores 
 
 
 class BeamStrategy:
-    """Candidates are ranked by log-probability, finished hypotheses by log-probability / ((5 + length) / 6) ** alpha.
+    """Candidates are ranked by log-probability; finished hypotheses (Wu et al. 2016, GNMT, equation 14) by
 
-    The penalty is that of Wu et al. 2016 (GNMT), equation 14, with alpha = `length_penalty`.
+        log-probability / ((5 + length) / 6) ** alpha + beta sum_i log(min(sum_j a_ij, 1)),
+
+    alpha = `length_penalty`, beta = `coverage_penalty`, a_ij what token j gives to the source's word i.
     """
 
-    def __init__(self, size: int, length_penalty: float) -> None:
+    groups = 1
+
+    def __init__(self, size: int, length_penalty: float, coverage_penalty: float = 0.0) -> None:
         self.size = size
         self.length_penalty = length_penalty
+        self.coverage_penalty = coverage_penalty
+        self.weighs_coverage = coverage_penalty > 0
 
     def expand(self, frontier: Frontier) -> Candidates:
         """2 * size candidates: at most `size` of them are ends, one a live hypothesis, so `size` can go on."""
@@ -38,12 +44,17 @@ class BeamStrategy:
         log_probabilities_BC = logits_RV[row_BC, tokens_BC] - normalizers_R[row_BC]
         return Candidates(row_BC % fanout, tokens_BC, log_probabilities_BC, totals_BC)
 
-    def score(self, totals: Tensor, lengths: Tensor | int) -> Tensor:
-        return totals / ((5 + lengths) / 6) ** self.length_penalty
+    def score(self, totals: Tensor, lengths: Tensor | int, received: Tensor | None) -> Tensor:
+        scores = totals / ((5 + lengths) / 6) ** self.length_penalty
+        if received is None:
+            return scores
+        covered = received.clamp(min=torch.finfo(received.dtype).tiny, max=1)
+        return scores + self.coverage_penalty * covered.log().sum(-1)
 
     def bound(self, totals_B: Tensor, limits_B: Tensor) -> Tensor:
-        """A total only falls and the penalty only grows: with today's total at the limit's length nothing beats it."""
-        return self.score(totals_B, limits_B)
+        """A total only falls, the length penalty only grows, and coverage is at most whole: nothing beats today's total
+        at the limit's length."""
+        return self.score(totals_B, limits_B, None)
 
 
 def _best(logits_RV: Tensor, offsets_R: Tensor, sentences: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,11 +83,14 @@ def _best(logits_RV: Tensor, offsets_R: Tensor, sentences: int, count: int) -> t
 
 
 class Beam(DecodingSettings):
-    """`size` hypotheses a sentence; `length_penalty` is alpha of GNMT's equation 14 (0 = off, higher = longer)."""
+    """`size` hypotheses a sentence. Of GNMT's equation 14, `length_penalty` is alpha (0 = off, higher = longer) and
+    `coverage_penalty` beta (0 = off, 0.2 in GNMT): translations rank lower when they look at some word of the source
+    too little, as those do that leave something out. It needs a model with attention to its source."""
 
     kind: Literal["beam"] = "beam"
     size: Annotated[int, Field(ge=1)] = 5
     length_penalty: Annotated[float, Field(ge=0)] = 1.0
+    coverage_penalty: Annotated[float, Field(ge=0)] = 0.0
 
     def build(self) -> Strategy:
-        return BeamStrategy(self.size, self.length_penalty)
+        return BeamStrategy(self.size, self.length_penalty, self.coverage_penalty)

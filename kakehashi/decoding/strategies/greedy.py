@@ -11,7 +11,8 @@ from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings,
 class GreedyStrategy:
     """One live hypothesis a sentence; its score is its log-probability."""
 
-    size = 1
+    size = groups = 1
+    weighs_coverage = False
 
     def expand(self, frontier: Frontier) -> Candidates:
         best_R, token_R = frontier.logits.max(-1)
@@ -20,7 +21,7 @@ class GreedyStrategy:
         totals_B1 = frontier.totals + log_probability_B1
         return Candidates(torch.zeros_like(token_B1), token_B1, log_probability_B1, totals_B1)
 
-    def score(self, totals: Tensor, lengths: Tensor | int) -> Tensor:
+    def score(self, totals: Tensor, lengths: Tensor | int, received: Tensor | None) -> Tensor:
         return totals
 
     def bound(self, totals_B: Tensor, limits_B: Tensor) -> Tensor:

@@ -5,9 +5,11 @@ V vocabulary, C candidates a sentence.
 """
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol, Self
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -28,6 +30,23 @@ class Candidates:
     log_probabilities: Tensor
     totals: Tensor
 
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Candidates":
+        return Candidates(*map(change, (self.parents, self.tokens, self.log_probabilities, self.totals)))
+
+    def rows(self, count: int) -> "Candidates":
+        """The same in so many rows: those of a sentence's groups, one after the other, or back."""
+        return self if len(self.parents) == count else self._each(lambda x: x.reshape(count, -1))
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Candidates]") -> "Candidates":
+        """One after the other in each row."""
+        fields = zip(*((p.parents, p.tokens, p.log_probabilities, p.totals) for p in parts), strict=True)
+        return cls(*(torch.cat(tensors, 1) for tensors in fields))
+
+    def ordered(self, places: Tensor) -> "Candidates":
+        """Those at these places of each row."""
+        return self._each(lambda x: x.gather(1, places))
+
 
 @dataclass(frozen=True)
 class Frontier:
@@ -46,16 +65,20 @@ class Frontier:
 
 
 class Strategy(Protocol):
-    """Which continuations to follow. The search keeps `size` live hypotheses a sentence."""
+    """Which continuations to follow. The search keeps `size` live hypotheses a sentence, in `groups` of one size that
+    end and stop each for itself. `weighs_coverage`: it scores by what the source's words have received."""
 
     size: int
+    groups: int
+    weighs_coverage: bool
 
     def expand(self, frontier: Frontier) -> Candidates:
-        """The candidates of one step."""
+        """The candidates of one step: those of one group after the other, each best first; none changes its group."""
         ...
 
-    def score(self, totals: Tensor, lengths: Tensor | int) -> Tensor:
-        """By what hypotheses are ranked, from their log-probabilities and lengths (the end included)."""
+    def score(self, totals: Tensor, lengths: Tensor | int, received: Tensor | None) -> Tensor:
+        """By what hypotheses are ranked, from their log-probabilities, their lengths (the end included), and how much
+        attention each source token has received in all, [..., S], where `weighs_coverage`."""
         ...
 
     def bound(self, totals_B: Tensor, limits_B: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings,
 class SampleStrategy:
     """One live hypothesis a sentence; its score is its log-probability under the model as it is."""
 
-    size = 1
+    size = groups = 1
+    weighs_coverage = False
 
     def __init__(self, config: "Sample") -> None:
         self.config = config
@@ -36,7 +37,7 @@ class SampleStrategy:
             torch.zeros_like(token_R1), token_R1, log_probability_R1, frontier.totals + log_probability_R1
         )
 
-    def score(self, totals: Tensor, lengths: Tensor | int) -> Tensor:
+    def score(self, totals: Tensor, lengths: Tensor | int, received: Tensor | None) -> Tensor:
         return totals
 
     def bound(self, totals_B: Tensor, limits_B: Tensor) -> Tensor:
