@@ -23,19 +23,18 @@ def test_no_line_of_one_part_stands_in_another() -> None:
     assert split(pairs) == parts
 
 
+LINES = {100: 10, 1000: 20, None: 30}
+
+
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the runs count the lines of."""
     monkeypatch.setenv("KAKEHASHI_DATA", str(tmp_path))
-    folder = tmp_path / "study" / "data"
-    for name, count in (("train", 30), ("train-100", 10), ("train-1000", 20)):
+    names = {"train" if size is None else f"train-{size}": count for size, count in LINES.items()}
+    for name, count in {**names, "old": 1000}.items():
         for language in ("en", "de"):
-            write_lines(folder / f"{name}.{language}", ["a"] * count)
-    for files in study.OLD:
-        for language in ("en", "de"):
-            path = files.replace("${KAKEHASHI_DATA}", str(tmp_path)).replace("{en,de}", language)
-            write_lines(Path(path), ["b"] * 500)
-    return folder
+            write_lines(tmp_path / f"{name}.{language}", ["a"] * count)
+    return tmp_path
 
 
 @pytest.mark.parametrize("row", [row for row in rows() if row != BEFORE], ids=lambda row: row.name)
@@ -43,14 +42,10 @@ def test_every_run_is_a_recipe(row: Row, data: Path) -> None:
     recipe = load_recipe(FINETUNE, overrides(row, data, 1.0))
     task = recipe.task
     assert isinstance(task, Translation) and set(task.test) == {"gnome", "general"}
-    assert [corpus.weight for corpus in task.train] == ([1, *[len_of(row) / 1000] * 2] if row.mixed else [1])
+    assert [corpus.weight for corpus in task.train] == ([1, LINES[row.pairs] / 1000] if row.mixed else [1])
     assert isinstance(task.subwords, Extended) == row.extended
     assert (recipe.initial_model is None) == (row.start == "scratch")
     assert recipe.training.steps == study.STEPS[row.start][row.pairs]
-
-
-def len_of(row: Row) -> int:
-    return {100: 10, 1000: 20, None: 30}[row.pairs]
 
 
 def test_each_choice_is_tried_with_each_other() -> None:

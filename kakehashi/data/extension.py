@@ -133,12 +133,12 @@ def _merges(words: Words, model: bytes) -> list[str]:
     """As `_candidates`, but two pieces at once, or the bytes of a character, and each piece in one of them alone: what
     the next merges are shows when the text is cut by these."""
     spans = {span: gain for span, gain in _spans(words, model).items() if len(span) == 2 or len(_spelled(span)) == 1}
-    taken, found = set[str](), list[str]()
+    taken, found = set[str](), dict[str, None]()
     for span in sorted(spans, key=lambda span: (-spans[span], span)):
         if taken.isdisjoint(span):
             taken.update(span)
-            found.append(_spelled(span))
-    return found
+            found[_spelled(span)] = None
+    return list(found)
 
 
 def _spans(words: Words, model: bytes) -> Words:

@@ -32,10 +32,13 @@ GENERAL, FINETUNE = ROOT / "configs" / "general-en-de.yaml", ROOT / "configs" / 
 README, FIGURE, RESULTS = HERE / "README.md", HERE / "figure.png", HERE / "results.jsonl"
 
 GNOME = "${KAKEHASHI_DATA}/gnome_docs/en-de.train.{en,de}.gz"
-OLD = ["${KAKEHASHI_DATA}/multi30k/train.{en,de}.gz", "${KAKEHASHI_DATA}/tatoeba_ende/train.{en,de}.gz"]
-OLDTESTS = ["${KAKEHASHI_DATA}/multi30k/test_2016_flickr.{en,de}.gz", "${KAKEHASHI_DATA}/tatoeba_ende/test.{en,de}.gz"]
-TESTS = {"gnome": "test", "general": "general"}  # by the name of their files
-TEST, VALID, OLD_TEST = 500, 250, 500  # pairs; the last from each of the two
+GENERAL_TEXT = {
+    "old": ["multi30k/train", "tatoeba_ende/train"],
+    "old-valid": ["multi30k/val", "tatoeba_ende/dev"],
+    "old-test": ["multi30k/test_2016_flickr", "tatoeba_ende/test"],
+}
+TEST, VALID = 500, 250  # pairs; of the old text, so many of each of the two
+TESTS = {"gnome": "test", "general": "old-test"}  # by the name of their files
 SEED = 1
 TRIAL = 0.02  # of the steps
 
@@ -80,7 +83,7 @@ def rows() -> list[Row]:
 # The data
 
 
-def split(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+def split(pairs: Sequence[Pair]) -> dict[str, Sequence[Pair]]:
     """test, valid and train, drawn by the seed; no English line of one stands in another, whatever its case and spaces.
 
     Where a line has several translations, training has all, and the others have the first.
@@ -99,14 +102,20 @@ def split(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
 
 
 def write_data(folder: Path, share: float) -> None:
-    """{train,train-100,train-1000,valid,test,general}.{en,de}; `share`: of what models are judged on."""
+    """train, train-100, train-1000, valid, test; old, old-valid, old-test. `share`: of all but the new text."""
     parts = split(list(_pairs(GNOME)))
     for size in STEPS["general"]:
         if size is not None:
             parts[f"train-{size}"] = parts["train"][:size]
-    parts["general"] = [pair for files in OLDTESTS for pair in list(_pairs(files))[:OLD_TEST]]
-    for name in ("valid", *TESTS.values()):
-        parts[name] = parts[name][: max(20, round(len(parts[name]) * share))]
+    sizes = {"test": TEST, "valid": VALID, "old-test": TEST, "old-valid": VALID}
+
+    def cut(name: str, pairs: Sequence[Pair]) -> Sequence[Pair]:
+        return pairs[: round(share * min(sizes.get(name, len(pairs)), len(pairs)))]
+
+    for name, texts in GENERAL_TEXT.items():
+        several = [list(_pairs(f"${{KAKEHASHI_DATA}}/{text}.{{en,de}}.gz")) for text in texts]
+        parts[name] = [pair for pairs in several for pair in cut(name, pairs)]
+    parts |= {name: cut(name, parts[name]) for name in ("test", "valid")}
     for name, part in parts.items():
         for side, language in enumerate(("en", "de")):
             write_lines(folder / f"{name}.{language}", [pair[side] for pair in part])
@@ -128,8 +137,8 @@ def overrides(row: Row, data: Path, share: float) -> list[str]:
     name = "train" if row.pairs is None else f"train-{row.pairs}"
     train: list[Any] = [str(data / f"{name}.{{en,de}}")]
     if row.mixed:  # as many pairs of old text in an epoch as of the new
-        weight = round(_lines(train[0]) / sum(map(_lines, OLD)), 6)
-        train += [{"files": files, "weight": weight} for files in OLD]
+        old = str(data / "old.{en,de}")
+        train.append({"files": old, "weight": round(_lines(train[0]) / _lines(old), 6)})
     steps = max(10, round(STEPS[row.start][row.pairs] * share))
     return [
         f"task.train={json.dumps(train)}",
@@ -186,9 +195,14 @@ class Study:
     def _general(self) -> None:
         """A model for everyday text, written as Hugging Face's, and read from there."""
         general, exported, imported = (self.runs / name for name in ("general", "exported", "imported"))
-        steps = [] if self.share == 1 else ["training.steps=50", "training.validation.every=50"]
+        data = {
+            name: self.runs / "data" / f"{file}.{{en,de}}" for name, file in (("train", "old"), ("valid", "old-valid"))
+        }
+        changes = [f"task.{name}={path}" for name, path in data.items()] + ["task.test={}"]
+        if self.share < 1:
+            changes += ["training.steps=50", "training.validation.every=50", "task.subwords.size=auto"]
         if not (general / "model" / "card.json").exists():
-            self._kakehashi("train", str(GENERAL), f"run={general}", "--resume", *steps)
+            self._kakehashi("train", str(GENERAL), f"run={general}", "--resume", *changes)
         if not exported.exists():
             self._kakehashi("export", str(general / "model"), str(exported), "--format", "huggingface")
         if not imported.exists():
