@@ -21,6 +21,7 @@ from typing import Any
 from kakehashi.data.corpus import Pair
 from kakehashi.data.listed import ListedSegmenter, processor
 from kakehashi.data.subwords import AnySegmenter, Sample, Segmenter, SegmenterPair
+from kakehashi.errors import UserError
 
 LINES = 50_000  # of a side, to learn from: what is frequent shows in so many
 ROUNDS = 16  # at most; each cuts the text anew and fills half of the room that is left
@@ -39,6 +40,7 @@ def extend(old: SegmenterPair, pairs: Iterable[Pair], pieces: int) -> SegmenterP
     """The same segmenters with up to `pieces` new pieces in each SentencePiece model, for the text of these pairs.
 
     Where two models write ids of one list, as Marian's do, both sides get the new pieces of either.
+    Raises UserError for a SentencePiece model of characters.
     """
     texts = Sample(LINES), Sample(LINES)
     for pair in pairs:
@@ -91,7 +93,10 @@ def _learned(segmenter: AnySegmenter, lines: Sequence[str], pieces: int) -> list
         found += best[: (room + 1) // 2]
         if not best or not room:
             break
-    return _standing(found, _cut(_grown(segmenter.model, found), texts)) if unigram else found
+    used = _standing(found, _cut(_grown(segmenter.model, found), texts))
+    if found and not used:
+        raise UserError("task.subwords.kind=extended: the model's subwords are neither unigram nor BPE; choose given")
+    return used if unigram else found
 
 
 def _words(segmenter: AnySegmenter, lines: Sequence[str]) -> Counter[str]:

@@ -146,7 +146,7 @@ def overrides(row: Row, data: Path, share: float) -> list[str]:
         f"task.test={json.dumps({name: str(data / f'{file}.{{en,de}}') for name, file in TESTS.items()})}",
         f"training.steps={steps}",
         f"training.schedule.warmup={steps // 10}",
-        f"training.validation.every={steps // 5}",
+        f"training.validation.every={steps // 3}",
         *([] if row.extended else ["task.subwords=given"]),
         *([f"initial_model={data.parent / 'imported'}"] if row.start == "general" else SCRATCH),
     ]

@@ -13,6 +13,7 @@ from kakehashi.data.extension import LEAST, LONGEST, WIDEST, Origins, _with, ext
 from kakehashi.data.listed import ListedSegmenter, Special
 from kakehashi.data.phrasebook import generate
 from kakehashi.data.subwords import BPE, UNKNOWN, AnySegmenter, SegmenterPair, Unigram, train_subwords
+from kakehashi.errors import UserError
 
 OLD = generate("de", 300, seed=1)
 NEW = [
@@ -124,11 +125,12 @@ def test_each_side_learns_from_its_own_text() -> None:
 SPECIAL = Special(pad=-1, begin=-1, end=0, unknown=1)
 
 
-def spm(lines: list[str]) -> bytes:
+def spm(lines: list[str], **options: Any) -> bytes:
     """As Marian's: without bytes, spaces at the ends taken away."""
     written = io.BytesIO()
     trainer: Any = sentencepiece.SentencePieceTrainer
-    trainer.train(sentence_iterator=iter(lines), model_writer=written, vocab_size=160, minloglevel=2)
+    options = {"vocab_size": 160, **options}
+    trainer.train(sentence_iterator=iter(lines), model_writer=written, minloglevel=2, **options)
     return written.getvalue()
 
 
@@ -171,3 +173,13 @@ def test_what_the_list_has_already_gets_no_second_id(marian: SegmenterPair) -> N
     new = extend(marian, [Pair(f"{word} {word}", "")] * LEAST, 40)
     assert new.source.encode(word) == german(word)
     assert new.source.size == marian.source.size
+
+
+def test_a_model_of_characters_has_no_room_for_longer_pieces() -> None:
+    model = spm([pair.source for pair in OLD], vocab_size=60, model_type="char", hard_vocab_limit=False)
+    loaded: Any = sentencepiece.SentencePieceProcessor()
+    loaded.LoadFromSerializedProto(model)
+    pieces = [loaded.id_to_piece(i) for i in range(loaded.vocab_size())]
+    one = ListedSegmenter(model, pieces, Special(pad=2, begin=1, end=2, unknown=0))
+    with pytest.raises(UserError, match="neither unigram nor BPE"):
+        extend(SegmenterPair(one, one), NEW, 20)
