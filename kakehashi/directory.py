@@ -156,11 +156,16 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict(named.values())
 
 
-def load_weights(model: nn.Module, directory: Path) -> None:
-    """Raises UserError that lists what does not fit, when the file is damaged, or the model is another."""
+def load_weights(
+    model: nn.Module, directory: Path, fitted: Callable[[str, Tensor], Tensor] = lambda name, stored: stored
+) -> None:
+    """`fitted`: what becomes of each stored tensor, by its name, before it is compared with the model's.
+
+    Raises UserError that lists what does not fit, when the file is damaged, or the model is another.
+    """
     path = directory / WEIGHTS
     try:
-        stored = load_file(path)
+        stored = {name: fitted(name, tensor) for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     expected = _tensors(model)

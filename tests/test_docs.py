@@ -16,7 +16,7 @@ from kakehashi.decoding import Beam, Decoding
 from kakehashi.training.recipe import PRESETS, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "studies").glob("*/*.md")])
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(kakehashi [^`\n]+)`")
@@ -47,8 +47,9 @@ class _OfTranslate(Config):
 
 def blocks(document: Path) -> list[Block]:
     text = document.read_text(encoding="utf-8")
+    place = document.relative_to(ROOT).as_posix()
     return [
-        Block(f"{document.name}:{text.count(chr(10), 0, match.start()) + 1}", match[1], match[2])
+        Block(f"{place}:{text.count(chr(10), 0, match.start()) + 1}", match[1], match[2])
         for match in FENCE.finditer(text)
     ]
 
@@ -127,7 +128,7 @@ def test_every_command_parses(command: Command, tmp_path: Path, monkeypatch: pyt
         resolve({}, _OfTranslate, settings)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_commands_in_the_text_exist(document: Path) -> None:
     known = group().commands
     for match in INLINE.finditer(FENCE.sub("", document.read_text(encoding="utf-8"))):
@@ -144,7 +145,7 @@ def test_both_languages_show_the_same(name: str) -> None:
     assert shown(ROOT / f"{name}.ja.md") == shown(ROOT / f"{name}.md")
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(document: Path) -> None:
     links = LINK.findall(FENCE.sub("", document.read_text(encoding="utf-8")))
     relative = [link for link in links if not re.match(r"[a-z]+:", link)]

@@ -27,7 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kakehashi.data.corpus import Corpus, Pair, read_pairs
-from kakehashi.data.subwords import BPE, AnySegmenter, Given, SegmenterPair, Unigram
+from kakehashi.data.subwords import AnySegmenter, SegmenterPair, Subwords
 from kakehashi.errors import UserError
 
 FORMAT = 1  # raise it when the file's layout, or what is dropped, changes
@@ -63,7 +63,7 @@ class Shards:
         self,
         path: Path,
         corpora: Sequence[Corpus],
-        config: Unigram | BPE | Given,
+        config: Subwords,
         segmenters: SegmenterPair,
         max_tokens: int,
     ) -> None:
@@ -135,7 +135,7 @@ class _Column:
 
 
 def build_shards(
-    corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int, cache: Path
+    corpora: Sequence[Corpus], config: Subwords, segmenters: SegmenterPair, max_tokens: int, cache: Path
 ) -> Shards:
     """The tokenized corpora, from the cache if they are there.
 
@@ -154,7 +154,7 @@ def build_shards(
     return shards
 
 
-def _key(corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int) -> str:
+def _key(corpora: Sequence[Corpus], config: Subwords, segmenters: SegmenterPair, max_tokens: int) -> str:
     """Weights are not part of it: they are read from the recipe each time."""
     parts = [str(FORMAT), str(max_tokens), str(config.sampling > 0)]
     parts += [segmenter.fingerprint for segmenter in segmenters]
@@ -172,9 +172,7 @@ def _digest(path: Path) -> str:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _build(
-    path: Path, corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int
-) -> None:
+def _build(path: Path, corpora: Sequence[Corpus], config: Subwords, segmenters: SegmenterPair, max_tokens: int) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -190,9 +188,7 @@ def _build(
             temporary.unlink()
 
 
-def _write(
-    file: Any, corpora: Sequence[Corpus], config: Unigram | BPE | Given, segmenters: SegmenterPair, max_tokens: int
-) -> None:
+def _write(file: Any, corpora: Sequence[Corpus], config: Subwords, segmenters: SegmenterPair, max_tokens: int) -> None:
     """Record batches of pairs, then an empty one whose metadata is the report."""
     columns = [pa.field("source", pa.list_(pa.int32())), pa.field("target", pa.list_(pa.int32()))]
     if config.sampling > 0:

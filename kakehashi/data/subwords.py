@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import sentencepiece
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from kakehashi.config import Config, Family
 from kakehashi.data.corpus import Pair
@@ -90,18 +90,30 @@ class BPE(_SubwordsConfig):
     sampling: float = Field(default=0.0, ge=0, le=1)
 
 
-class Given(Config):
-    """Trained elsewhere: they come with a model that was made by others, and cannot be trained here.
+class _Adopted(Config):
+    """What comes with a model. vocabulary: as above; sampling: as the kind of that model's subwords has it."""
 
-    vocabulary: as above; sampling: as `unigram` has it, for fine-tuning.
-    """
-
-    kind: Literal["given"] = "given"
     vocabulary: Literal["joint", "separate"] = "joint"
     sampling: float = Field(default=0.0, ge=0)
 
 
-Subwords = Annotated[Unigram | BPE | Given, Family()]
+class Given(_Adopted):
+    """Trained elsewhere: they come with a model, of others or the run's `initial_model`, and cannot be trained here."""
+
+    kind: Literal["given"] = "given"
+
+
+class Extended(_Adopted):
+    """Those of the run's `initial_model`, and new pieces for its training text; see extension.py.
+
+    pieces: how many new ones at most, in each SentencePiece model; a text gives only as many as often stand in it.
+    """
+
+    kind: Literal["extended"] = "extended"
+    pieces: PositiveInt = 500
+
+
+Subwords = Annotated[Unigram | BPE | Given | Extended, Family()]
 
 
 class Segmenter:
@@ -189,17 +201,18 @@ class SegmenterPair(NamedTuple):
     target: AnySegmenter
 
 
-def train_subwords(config: Unigram | BPE | Given, pairs: Iterable[Pair], tags: Sequence[str] = ()) -> SegmenterPair:
+def train_subwords(config: Subwords, pairs: Iterable[Pair], tags: Sequence[str] = ()) -> SegmenterPair:
     """Train the vocabularies that the config asks for; the source's knows the tags.
 
     Raises UserError when there is no text, or the text is too small, or has too many characters, for the size; and for
-    subwords that are given.
+    subwords that come with a model.
     """
-    if isinstance(config, Given):
+    if isinstance(config, Given | Extended):
         raise UserError(
-            "task.subwords.kind=given: such subwords come with a model; choose unigram or bpe to train some"
+            f"task.subwords.kind={config.kind}: such subwords come with a model: name it as initial_model, or choose "
+            "unigram or bpe to train some"
         )
-    texts = _Sample(), _Sample()
+    texts = Sample(), Sample()
     for pair in pairs:
         texts[0].add(pair.source)
         texts[1].add(pair.target)
@@ -211,7 +224,7 @@ def train_subwords(config: Unigram | BPE | Given, pairs: Iterable[Pair], tags: S
 
 def train_segmenter(config: Unigram | BPE, lines: Iterable[str]) -> Segmenter:
     """Train the vocabulary of one text. Raises UserError as `train_subwords` does."""
-    sample = _Sample()
+    sample = Sample()
     for line in lines:
         sample.add(line)
     return _train(config, Text.of(sample))
@@ -244,19 +257,19 @@ def _load(path: Path) -> AnySegmenter:
     return ListedSegmenter.load(path) if listed else Segmenter.load(path)
 
 
-class _Sample:
-    """All lines, or LINES of them drawn evenly (reservoir sampling, algorithm R, Vitter 1985)."""
+class Sample:
+    """All lines, or `limit` of them drawn evenly (reservoir sampling, algorithm R, Vitter 1985)."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LINES) -> None:
         self.lines: list[str] = []
-        self.seen = 0
+        self.seen, self.limit = 0, limit
         self._random = random.Random(SEED)
 
     def add(self, line: str) -> None:
         self.seen += 1
-        if len(self.lines) < LINES:
+        if len(self.lines) < self.limit:
             self.lines.append(line)
-        elif (place := self._random.randrange(self.seen)) < LINES:
+        elif (place := self._random.randrange(self.seen)) < self.limit:
             self.lines[place] = line
 
 
@@ -270,7 +283,7 @@ class Text:
     characters: Counter[str]
 
     @classmethod
-    def of(cls, *samples: _Sample) -> "Text":
+    def of(cls, *samples: Sample) -> "Text":
         words: Counter[str] = Counter()
         characters: Counter[str] = Counter()
         running = 0

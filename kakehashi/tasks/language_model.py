@@ -34,7 +34,7 @@ from kakehashi.data.vocabulary import (
     train_vocabulary,
 )
 from kakehashi.decoding import Decoding, Greedy, search
-from kakehashi.directory import read_config
+from kakehashi.directory import load_weights, read_config
 from kakehashi.evaluation.card import TrainingCorpus
 from kakehashi.evaluation.metrics import Score
 from kakehashi.models import ModelConfig
@@ -126,6 +126,9 @@ class LanguageModelTask:
             f"{len(self.train.lengths):,} training sequences of {count:,} tokens{dropped}",
             f"{self.segmenter.size:,} {self.config.vocabulary.kind}, the bytes included",
         ]
+
+    def start(self, model: nn.Module, directory: Path) -> None:
+        load_weights(model, directory)
 
     def sampler(self, tokens: int, seed: int) -> SequenceSampler:
         return SequenceSampler(self.train.lengths, tokens, seed)

@@ -125,6 +125,13 @@ class Task(Protocol[M, B]):
         """What the user should know of the data before the first step."""
         ...
 
+    def start(self, model: nn.Module, directory: Path) -> None:
+        """Fills a model with the weights of a model directory, from which its settings took the vocabulary (`adopt`).
+
+        Raises UserError when they do not fit.
+        """
+        ...
+
     def sampler(self, tokens: int, seed: int) -> Sampler:
         """Steps of at most `tokens` tokens, padding counted."""
         ...
@@ -164,7 +171,8 @@ class TaskSettings(Config):
 
     @abstractmethod
     def adopt(self, model: Path, directory: Path) -> None:
-        """Takes over the vocabulary of a model directory, for `build` to read from the run's `directory`.
+        """Takes over the vocabulary of a model directory, extended where the settings say so, for `build` to read from
+        the run's `directory`.
 
         Raises UserError when it is damaged, or the model is for another task.
         """

@@ -1,8 +1,12 @@
 """Translation: pairs of sentences; label-smoothed cross-entropy; BLEU and chrF of greedy output."""
 
+import random
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Literal, Self, cast
 
@@ -10,15 +14,24 @@ import numpy as np
 import torch
 from pydantic import Field, PositiveInt, model_validator
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from kakehashi.data.batching import Batch, BatchSampler, Indices, collate
 from kakehashi.data.check import overlap
 from kakehashi.data.corpus import Corpora, Pair, read_pairs
+from kakehashi.data.extension import Origins, extend, origins
 from kakehashi.data.shards import Shards, build_shards
-from kakehashi.data.subwords import SegmenterPair, Subwords, Unigram, load_pair, save_pair, train_subwords
+from kakehashi.data.subwords import (
+    Extended,
+    SegmenterPair,
+    Subwords,
+    Unigram,
+    load_pair,
+    save_pair,
+    train_subwords,
+)
 from kakehashi.decoding import Decoding, Greedy, search
-from kakehashi.directory import read_config
+from kakehashi.directory import load_weights, read_config
 from kakehashi.errors import UserError
 from kakehashi.evaluation.card import TrainingCorpus
 from kakehashi.evaluation.metrics import Score, build_metric, default_metrics, score
@@ -32,6 +45,8 @@ from kakehashi.tasks.protocol import Finished, Metric, Sums, TaskSettings, conte
 from kakehashi.translator import ModelDirectory, Translator
 
 _BATCH = 4096  # tokens (source + target) of a batch of evaluation
+_SEED = 1  # of what new pieces are learnt from
+_TABLE = re.compile(r"(?:(?:source_|target_)?embedding\.table\.weight|projection\.(?:weight|bias))")
 
 
 class Translation(TaskSettings):
@@ -97,7 +112,10 @@ class Translation(TaskSettings):
 
     def adopt(self, model: Path, directory: Path) -> None:
         read_config(model, ModelDirectory, "translation")
-        _keep(load_pair(model), directory)
+        segmenters = load_pair(model)
+        if isinstance(self.subwords, Extended):
+            segmenters = extend(segmenters, _of_an_epoch(self.train), self.subwords.pieces)
+        _keep(segmenters, directory)
 
     def build(self, directory: Path, cache: Path) -> "TranslationTask":
         """Subwords into `directory` (or read from there, so that a resumed run keeps its own), shards into `cache`."""
@@ -123,6 +141,22 @@ def pairs_of(corpora: Corpora) -> Iterator[Pair]:
     """All pairs of some corpora, in order."""
     for corpus in corpora:
         yield from read_pairs(corpus)
+
+
+def _of_an_epoch(corpora: Corpora) -> Iterator[Pair]:
+    """All pairs as often as their weights say, a fraction by lot: what mixing adds counts for as much as it is seen."""
+    lot = random.Random(_SEED)
+    for corpus in corpora:
+        for pair in read_pairs(corpus):
+            yield from repeat(pair, int(corpus.weight + lot.random()))
+
+
+def _grown(new: tuple[Origins, Origins], name: str, stored: Tensor) -> Tensor:
+    """A tensor with a row a piece gets those of the new pieces: the mean of the rows in whose place each stands."""
+    if not _TABLE.fullmatch(name):
+        return stored
+    side = 0 if name.startswith("source") else 1
+    return torch.cat([stored, *(stored[old].mean(0, keepdim=True) for old in new[side])])
 
 
 class TranslationTask:
@@ -153,6 +187,9 @@ class TranslationTask:
             f"{sizes} subwords",
             *(f"{name}: {line}" for name, overlaps in found.items() for line in overlaps.lines()),
         ]
+
+    def start(self, model: nn.Module, directory: Path) -> None:
+        load_weights(model, directory, partial(_grown, origins(load_pair(directory), self.segmenters)))
 
     def sampler(self, tokens: int, seed: int) -> BatchSampler:
         return BatchSampler(

@@ -21,7 +21,6 @@ from safetensors import SafetensorError
 from torch import nn
 
 from kakehashi.data.batching import Indices
-from kakehashi.directory import load_weights
 from kakehashi.errors import UserError
 from kakehashi.models.stack import recompute_layers
 from kakehashi.nn.feedforward import use_of_experts
@@ -150,7 +149,7 @@ class Trainer:
     def _model(self, dtype: torch.dtype, initial: Path | None = None) -> nn.Module:
         model = self.recipe.model.build(self.task.source_vocabulary, self.task.target_vocabulary)
         if initial is not None:
-            load_weights(model, initial)
+            self.task.start(model, initial)
         return model.to(device=self.device, dtype=dtype)
 
     def _steps(self) -> Iterator[Indices]:

@@ -23,7 +23,6 @@ from rich.console import Console
 
 from kakehashi.config import ConfigError, dump
 from kakehashi.data.corpus import write_lines
-from kakehashi.directory import load_weights
 from kakehashi.errors import UserError
 from kakehashi.evaluation.metrics import Score
 from kakehashi.models.protocol import Vocabulary
@@ -117,7 +116,7 @@ def _prepare(recipe: Recipe, directory: Path, resume: bool, cache: Path) -> tupl
         task = recipe.task.build(directory, cache)
         if new and recipe.initial_model is not None:  # does it fit?
             model = recipe.model.build(task.source_vocabulary, task.target_vocabulary)
-            load_weights(model, Path(recipe.initial_model))
+            task.start(model, Path(recipe.initial_model))
         task.sampler(recipe.training.batch.tokens, recipe.training.seed)  # does the longest example fit?
         return task, task.introduction()
     except UserError:

@@ -152,7 +152,7 @@ def declared(root: Path, *, development: bool) -> set[str]:
 def undeclared(files: dict[str, ast.Module], allowed: set[str]) -> list[str]:
     """Imports of what neither Python nor an allowed distribution provides."""
     providers = packages_distributions()
-    ours = sys.stdlib_module_names | {"kakehashi", "tests", "benchmarks"}
+    ours = sys.stdlib_module_names | {"kakehashi", "tests", "benchmarks", "studies"}
     return [
         f"{path}:{line}: {target}"
         for path, tree in files.items()

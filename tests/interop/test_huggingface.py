@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from kakehashi.data.extension import extend
 from kakehashi.data.listed import Special
 from kakehashi.errors import UserError
 from kakehashi.interop import huggingface
@@ -17,11 +18,12 @@ from kakehashi.interop.ours import Ours
 from kakehashi.interop.parity import EvaluationSet, Parity
 from kakehashi.interop.protocol import Languages, Limits
 from kakehashi.interop.transfer import ParityError, export_model, import_model
+from kakehashi.models.protocol import Translating, Vocabulary
 from kakehashi.nn.feedforward import GELU, GELUSigmoid, GELUTanh, ReLU, SwiGLU, Swish
 from kakehashi.nn.positions import Rope
 from kakehashi.translator import Translator
 
-from .conftest import PAIRS, Marian, Own
+from .conftest import PAIRS, Marian, Own, random_
 
 FORMAT = HuggingFace()
 ASKED = Languages()
@@ -143,6 +145,19 @@ def there_and_back(translator: Translator, tmp_path: Path, architecture: str) ->
     outputs = model.generate(**tokenizer(text, return_tensors="pt"), num_beams=1, max_new_tokens=10)
     found = tokenizer.decode(outputs[0], skip_special_tokens=True)
     assert found.strip() == translator.translate([text], kind="greedy", max_length=10)[0].strip()
+
+
+@pytest.mark.parametrize("share", [True, False], ids=["one list", "separate"])
+def test_an_extended_vocabulary_is_exported(share: bool, marian: Marian, tmp_path: Path) -> None:
+    """Their tokenizer cuts the new pieces as ours does."""
+    old, _ = imported(marian(share_encoder_decoder_embeddings=share), tmp_path)
+    segmenters = extend(old.segmenters, PAIRS, 30)
+    assert min(new.size - before.size for new, before in zip(segmenters, old.segmenters, strict=True)) > 10
+    network = old.config.model.build(*(Vocabulary(each.size, *each.special) for each in segmenters))
+    random_(network.eval(), 0, cast(torch.Tensor, network.get_parameter("projection.bias")))
+    Translator(old.config, cast(Translating, network), segmenters).save(tmp_path / "grown")
+    report = export_model(FORMAT, tmp_path / "grown", tmp_path / "exported", limits=STRICT)
+    assert report.failures() == [] and report.first.startswith("kakehashi")
 
 
 def test_what_the_format_cannot_express_is_named_before_anything_is_written(own: Own, tmp_path: Path) -> None:

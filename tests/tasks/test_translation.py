@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,14 +10,16 @@ import torch
 from torch import Tensor
 
 from kakehashi.config import resolve
+from kakehashi.config.places import alternatives, kinds
 from kakehashi.data.batching import Batch
 from kakehashi.data.corpus import Pair, write_lines
 from kakehashi.data.subwords import PAD, Unigram
 from kakehashi.errors import UserError
+from kakehashi.models import ModelConfig
 from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
 from kakehashi.models.stack import CrossStack, Stack
 from kakehashi.models.transformer import EncoderDecoder, Transformer
-from kakehashi.tasks.translation import Translation, TranslationTask, pairs_of
+from kakehashi.tasks.translation import _TABLE, Translation, TranslationTask, pairs_of
 
 PAIRS = [Pair(f"the {word} is {i}", f"das {word} ist {i}") for i in range(12) for word in ("house", "tree", "sea")]
 
@@ -195,3 +198,12 @@ def test_both_directions_in_one_model(tmp_path: Path) -> None:
 def test_what_a_tag_cannot_be(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         config(tmp_path, **changes)
+
+
+@pytest.mark.parametrize("kind", alternatives([ModelConfig]), ids=lambda kind: kinds(kind)[0])
+def test_all_that_has_a_row_a_piece_is_known_by_its_name(kind: Any) -> None:
+    """So that new pieces get their rows in every model."""
+    with torch.device("meta"):
+        small, large = (kind().build(Vocabulary(size), Vocabulary(size)).state_dict() for size in (20, 30))
+    grown = {name for name, tensor in small.items() if tensor.shape != large[name].shape}
+    assert grown == {name for name in small if _TABLE.fullmatch(name)} != set()
