@@ -106,10 +106,8 @@ def compare(
     sizes: dict[str, int],
     test: EvaluationSet | None = None,
     limits: Limits | None = None,
-    weights: float | None = None,
 ) -> Parity:
-    """Compares the second system with the first, whose pieces and greedy outputs both are given. `weights`: what is
-    known of theirs."""
+    """Compares the second system with the first, whose pieces and greedy outputs both are given."""
 
     def fits(text: str) -> bool:
         return len(first.segment(text)) < min(first.longest, second.longest)  # one is the end's
@@ -136,7 +134,6 @@ def compare(
         sizes=sizes,
         scores={} if test is None else _scores(first, second, test),
         limits=limits or first.limits.loosened(second.limits),
-        weights=weights,
     )
 
 

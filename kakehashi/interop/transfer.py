@@ -3,6 +3,7 @@
 Nothing half-written is left: the result is made under a temporary name, and where the comparison fails it is removed.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -62,8 +63,9 @@ def export_model(
         format.write(translator, new)
         languages = Languages(translator.config.source, translator.config.target)
         theirs = format.open(new) or _again(format, new, languages)
-        weights = _rounding(translator, format.read(new, languages)) if format.rounds else None
-        report = compare(ours, theirs, _sizes(ours, model, theirs, new), test, limits, weights)
+        report = compare(ours, theirs, _sizes(ours, model, theirs, new), test, limits)
+        if format.rounds:
+            report = replace(report, weights=_rounding(translator, format.read(new, languages)))
         _passed(report)
         folder = new.is_dir()
         if folder:

@@ -70,7 +70,7 @@ def test_scores_and_segmentation_have_limits_too() -> None:
 def test_many_small_differences_and_a_rounded_weight_have_limits_too() -> None:
     report = compare(Echo("one"), Echo("other", shift=0.01), SIZES, limits=Limits(log_probability=0.1, mean=0.005))
     assert report.failures() == ["log-probabilities differ by 0.01 in the mean, not 0.005"]
-    (failure,) = compare(Echo("one"), Echo("other"), SIZES, weights=0.05).failures()
+    (failure,) = replace(compare(Echo("one"), Echo("other"), SIZES), weights=0.05).failures()
     assert "a weight differs by 5.00% of its tensor's largest, not 0.60%" in failure
 
 

@@ -1,11 +1,10 @@
 """The files beside the graphs: all that somebody without Kakehashi needs to write the loop."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+from kakehashi.config import Config
 from kakehashi.data.listed import ListedSegmenter, Special
 from kakehashi.data.subwords import SegmenterPair
 from kakehashi.errors import UserError
@@ -39,39 +38,36 @@ The model takes sequences of {longest}.
 """
 
 
-@dataclass(frozen=True)
-class Port:
+class Port(Config):
     """An input or output of a graph: a name, a numpy type, and the size of each axis, or the name of a length."""
 
     name: str
     type: str
-    shape: list[int | str]
+    shape: tuple[int | str, ...]
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(Config):
     """What goes into a graph, and what comes out."""
 
-    inputs: list[Port]
-    outputs: list[Port]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Config):
     """What `config.json` says. graphs: by file."""
 
+    format_version: Literal[1] = 1
     source: str
     target: str
     max_length: int | None
     graphs: dict[str, Graph]
-    format_version: int = 1
 
 
 def write(translator: Translator, graphs: Mapping[str, Graph], path: Path) -> None:
     """All but the graphs themselves."""
     source, target = translator.config.source, translator.config.target
-    settings = Settings(source, target, translator.model.max_length, dict(graphs))
-    (path / CONFIG).write_text(json.dumps(asdict(settings), ensure_ascii=False, indent=1) + "\n", "utf-8")
+    settings = Settings(source=source, target=target, max_length=translator.model.max_length, graphs=dict(graphs))
+    (path / CONFIG).write_text(settings.model_dump_json(indent=1) + "\n", "utf-8")
     limit = "any length" if settings.max_length is None else f"at most {settings.max_length} tokens"
     (path / README).write_text(_TEXT.format(source=source, target=target, longest=limit), "utf-8")
     for segmenter, name in zip(translator.segmenters, _SEGMENTERS, strict=True):
@@ -82,15 +78,11 @@ def write(translator: Translator, graphs: Mapping[str, Graph], path: Path) -> No
 def read(path: Path) -> tuple[Settings, SegmenterPair]:
     """Raises UserError when a file is missing or damaged."""
     try:
-        tree: dict[str, Any] = json.loads((path / CONFIG).read_text("utf-8"))
-        settings = Settings(**tree | {"graphs": {name: _graph(graph) for name, graph in tree["graphs"].items()}})
+        settings = Settings.model_validate_json((path / CONFIG).read_bytes())
+        if missing := {ENCODER, STEP} - settings.graphs.keys():
+            raise ValueError(f"it does not name {', '.join(sorted(missing))}")
     except OSError as error:
         raise UserError(f"cannot read {path / CONFIG}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path / CONFIG} does not describe graphs: {error!r}") from error
+    except ValueError as error:
+        raise UserError(f"{path / CONFIG} does not describe the graphs: {error}") from error
     return settings, SegmenterPair(*(ListedSegmenter.load(path / name) for name in _SEGMENTERS))
-
-
-def _graph(tree: dict[str, Any]) -> Graph:
-    inputs, outputs = ([Port(**port) for port in tree[side]] for side in ("inputs", "outputs"))
-    return Graph(inputs, outputs)

@@ -133,7 +133,8 @@ def _write(
     for value in [value for value in values if not value.uses()]:
         values.remove(value)
     program.save(path)
-    return Graph(*([_port(value) for value in side] for side in (values, program.model.graph.outputs)))
+    inputs, outputs = (tuple(map(_port, side)) for side in (values, program.model.graph.outputs))
+    return Graph(inputs=inputs, outputs=outputs)
 
 
 @contextmanager
@@ -149,5 +150,5 @@ def _quiet() -> Generator[None]:
 
 
 def _port(value: Any) -> Port:
-    sizes = [size if isinstance(size, int) else str(size.value) for size in value.shape]
-    return Port(value.name, value.dtype.numpy().name, sizes)
+    sizes = (size if isinstance(size, int) else str(size.value) for size in value.shape)
+    return Port(name=value.name, type=value.dtype.numpy().name, shape=tuple(sizes))

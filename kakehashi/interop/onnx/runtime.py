@@ -52,7 +52,7 @@ class GraphModel:
     def step(self, tokens: Tensor, state: State) -> Output:
         """One run for each token."""
         logits = torch.stack([self._next(tokens_R, state) for tokens_R in tokens.unbind(1)], 1)
-        return Output(logits, logits, project=lambda logits: logits)
+        return Output(logits, logits, project=lambda projected: projected)  # the graph has done it
 
     def _next(self, tokens_R: Tensor, state: State) -> Tensor:
         """Logits [R, V]."""
