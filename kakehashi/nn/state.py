@@ -51,11 +51,8 @@ class State:
         rows, heads, count, size = new_RHLC.shape
         end = self.longest + count
         cache = self.hypothesis.get(name)
-        if (
-            torch.compiler.is_exporting()
-        ):  # a graph keeps no room: the cache that it takes in is as long as what it holds
-            joined = new_RHLC if cache is None else torch.cat((cache, new_RHLC), 2)
-            self.hypothesis[name] = joined
+        if torch.compiler.is_exporting():  # a graph keeps no room: what it is given is as long as what it holds
+            joined = self.hypothesis[name] = new_RHLC if cache is None else torch.cat((cache, new_RHLC), 2)
             return joined
         if cache is None or cache.shape[2] < end:
             grown = new_RHLC.new_zeros(rows, heads, end + max(15, end // 2), size)

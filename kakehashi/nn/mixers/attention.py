@@ -167,7 +167,8 @@ class MultiHeadAttention(nn.Module):
         return hidden if bias is None else bias + hidden
 
     def _allowed(self, queries: Tensor, columns: Index) -> Tensor | None:
-        """Which keys of its group a query may look at; None: all of them, as a single query may by `keys_of`."""
+        """Which keys of its group a query may look at; None: all of them, as a single query may by `keys_of` (which no
+        exported graph asks)."""
         if queries.numel() == 1 and not torch.compiler.is_exporting():
             return None
         if isinstance(columns, slice):
