@@ -54,9 +54,9 @@ def import_(
 def export(
     model: ModelArgument,
     destination: Annotated[Path, typer.Argument(help="What to write.", show_default=False)],
-    format: Annotated[str, typer.Option(help="huggingface, ctranslate2 or argos.", show_default=False)],
+    format: Annotated[str, typer.Option(help="huggingface, ctranslate2, argos or onnx.", show_default=False)],
     storage: Annotated[
-        str, typer.Option(help="Of the weights: float32; not for huggingface: float16, int16, int8.")
+        str, typer.Option(help="Of the weights: float32; for ctranslate2 and argos also float16, int16, int8.")
     ] = "float32",
     source: Source = None,
     reference: Reference = None,

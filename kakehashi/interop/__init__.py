@@ -9,9 +9,10 @@ from kakehashi.interop.argos import Argos
 from kakehashi.interop.ctranslate2.binary import Storage
 from kakehashi.interop.ctranslate2.directory import CTranslate2
 from kakehashi.interop.huggingface import HuggingFace
+from kakehashi.interop.onnx import Onnx
 from kakehashi.interop.protocol import Format
 
-_ALL: tuple[Format, ...] = (HuggingFace(), CTranslate2(), Argos())
+_ALL: tuple[Format, ...] = (HuggingFace(), CTranslate2(), Argos(), Onnx())
 FORMATS: dict[str, Format] = {format.name: format for format in _ALL}
 
 

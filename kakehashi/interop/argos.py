@@ -49,6 +49,10 @@ class Argos:
     name: str = "argos"
     library: str = ctranslate2.LIBRARY
 
+    @property
+    def rounds(self) -> bool:
+        return self.storage != "float32"
+
     def recognises(self, path: Path) -> bool:
         return path.suffix == ".argosmodel" or (path / METADATA).is_file()
 

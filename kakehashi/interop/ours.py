@@ -3,20 +3,35 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from kakehashi.data.subwords import SegmenterPair
 from kakehashi.decoding import Beam, Greedy, search
 from kakehashi.interop.protocol import BATCH, EXACT, LONGEST, Limits, Pieces
-from kakehashi.translator import Translator
+from kakehashi.models.protocol import Translating
+
+
+class Translates(Protocol):
+    """A model with its segmenters: a `Translator`, or one that is made of something else."""
+
+    @property
+    def model(self) -> Translating: ...
+
+    @property
+    def segmenters(self) -> SegmenterPair: ...
+
+    @property
+    def device(self) -> torch.device: ...
 
 
 @dataclass(frozen=True)
 class Ours:
-    """Satisfies `System`."""
+    """Satisfies `System`: our search over any model of our protocol."""
 
-    translator: Translator
+    translator: Translates
     name: str = "kakehashi"
     limits: Limits = EXACT
 

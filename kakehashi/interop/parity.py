@@ -41,8 +41,9 @@ class EvaluationSet:
 class Parity:
     """first, second: who was compared. lines, tokens: how much text, and pieces forced on both.
 
-    segmentation, greedy, beam: shares of lines with identical pieces. scores: by metric, of both, on a test set.
-    sizes: bytes, by name of system.
+    segmentation, greedy, beam: shares of lines with identical pieces. log_probability, mean: the largest difference and
+    the mean one. scores: by metric, of both, on a test set. sizes: bytes, by name of system. weights: where they are
+    rounded, the largest difference of one as a share of the largest of its tensor.
     """
 
     first: str
@@ -51,11 +52,13 @@ class Parity:
     tokens: int
     segmentation: float
     log_probability: float
+    mean: float
     greedy: float
     beam: float
     sizes: dict[str, int]
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    weights: float | None = None
 
     def failures(self) -> list[str]:
         """What is beyond its limit, one sentence each."""
@@ -64,9 +67,14 @@ class Parity:
             found.append(f"only {self.segmentation:.1%} of the lines are cut into the same pieces")
         if not self.log_probability <= limits.log_probability:  # NaN is a failure too
             found.append(f"log-probabilities differ by up to {self.log_probability:.2g}, not {limits.log_probability}")
+        if limits.mean is not None and not self.mean <= limits.mean:
+            found.append(f"log-probabilities differ by {self.mean:.2g} in the mean, not {limits.mean}")
+        if self.weights is not None and not self.weights <= limits.weights:
+            found.append(f"a weight differs by {self.weights:.2%} of its tensor's largest, not {limits.weights:.2%}")
+        identical = limits.tested if self.scores else limits.identical
         for name, share in (("greedy", self.greedy), ("beam", self.beam)):
-            if share < limits.identical:
-                found.append(f"only {share:.1%} of the {name} outputs are identical, not {limits.identical:.0%}")
+            if share < identical:
+                found.append(f"only {share:.1%} of the {name} outputs are identical, not {identical:.0%}")
         for name, (one, other) in self.scores.items():
             if abs(one - other) > limits.score:
                 found.append(f"{name} is {other:.2f} instead of {one:.2f}")
@@ -81,6 +89,9 @@ class Parity:
             f"identical greedy outputs     {self.greedy:.1%}",
             f"identical outputs of beam {BEAM}  {self.beam:.1%}",
         ]
+        if self.weights is not None:
+            rows[2:2] = [f"weights, difference          {self.weights:.2%}"]
+            rows[4:4] = [f"the same, mean               {self.mean:.2g}"]
         rows += [f"{name:<28} {one:.2f} and {other:.2f}" for name, (one, other) in self.scores.items()]
         return rows + [f"size of {name:<20} {size / 1e6:.1f} MB" for name, size in self.sizes.items()]
 
@@ -117,6 +128,7 @@ def compare(
         tokens=len(differences),
         segmentation=_shared(segmented, [second.segment(text) for text in texts]),
         log_probability=max(differences),
+        mean=sum(differences) / len(differences),
         greedy=_shared(forced, second.translate(sources, beam=1)),
         beam=_shared(first.translate(sources, BEAM), second.translate(sources, BEAM)),
         sizes=sizes,

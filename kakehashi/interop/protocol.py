@@ -37,20 +37,30 @@ class Languages:
 class Limits:
     """What a report must keep.
 
-    log_probability: the largest difference of a token's log-probability, in nats; identical: the share of outputs,
-    greedy and beam, that must be the same (near ties may turn over); score: points of BLEU and chrF.
+    log_probability, mean: the largest difference of a token's log-probability, and the mean one, in nats (None: no
+    other); identical: the share of outputs, greedy and beam, that must be the same (near ties may turn over); tested:
+    the same where there is a test set, whose lines are less strange to the model than the sample's; score: points of
+    BLEU and chrF; weights: where they are rounded, the largest difference of one as a share of the largest of its
+    tensor.
     """
 
     log_probability: float = 1e-3
+    mean: float | None = None
     identical: float = 0.9
+    tested: float = 0.9
     score: float = 0.3
+    weights: float = 0.006  # half a step of 1 / 127, and half of that again
 
     def loosened(self, other: "Limits") -> "Limits":
         """Those that both keep."""
+        means = [each.log_probability if each.mean is None else each.mean for each in (self, other)]
         return Limits(
             log_probability=max(self.log_probability, other.log_probability),
+            mean=None if self.mean is other.mean is None else max(means),
             identical=min(self.identical, other.identical),
+            tested=min(self.tested, other.tested),
             score=max(self.score, other.score),
+            weights=max(self.weights, other.weights),
         )
 
 
@@ -96,13 +106,17 @@ class System(Protocol):
 
 
 class Format(Protocol):
-    """A foreign format. `library`: the package whose models these are."""
+    """A foreign format. `library`: the package whose models these are; `rounds`: whether it stores weights less exactly
+    than as fp32."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def library(self) -> str: ...
+
+    @property
+    def rounds(self) -> bool: ...
 
     def recognises(self, path: Path) -> bool:
         """Whether this looks like one of its models, whole or not."""

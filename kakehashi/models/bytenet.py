@@ -145,13 +145,13 @@ class ByteNetModel(nn.Module):
         return output
 
     def _generate(self, tokens: Tensor, positions: Tensor, encoded: Encoded, state: State | None) -> Output:
-        x = self.target_embedding(tokens) + unfolded(encoded, positions, len(tokens))
+        x = self.target_embedding(tokens) + unfolded(encoded, positions, tokens.shape[0])
         return Output(self.decoder(x, state=state), self.projection.weight, self.projection.bias)
 
 
 def unfolded(encoded: Encoded, positions: Tensor, rows: int) -> Tensor:
     """z [R, L, D]: the encoder's states at these positions [1 or R, L] of each row's sentence, zero beyond its end."""
-    sentences_R1 = torch.arange(rows, device=positions.device)[:, None] // (rows // len(encoded.states))
+    sentences_R1 = torch.arange(rows, device=positions.device)[:, None] // (rows // encoded.states.shape[0])
     places_RL = positions.clamp(max=encoded.states.shape[1] - 1).expand(rows, -1)
     there_RL = encoded.mask[sentences_R1, places_RL] & (positions < encoded.states.shape[1])
     return encoded.states[sentences_R1, places_RL].masked_fill(~there_RL[..., None], 0)

@@ -122,7 +122,7 @@ class ConvAttention(nn.Module):
 
     def forward(self, y: Tensor, g: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor]:
         d = (self.query(y) + g) * _HALF
-        d_NQD = d.reshape(len(encoded.states), -1, d.shape[-1])  # a sentence's hypotheses are queries of one row
+        d_NQD = d.reshape(encoded.states.shape[0], -1, d.shape[-1])  # a sentence's hypotheses are queries of one row
         bias = kernels.hide(encoded.mask, d.dtype)[:, None]
         weights_NQS = (d_NQD @ encoded.states.transpose(1, 2) + bias).softmax(-1)
         scale = encoded.mask.sum(-1).to(d.dtype).sqrt()[:, None, None]

@@ -8,6 +8,7 @@ V value size.
 """
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -61,9 +62,9 @@ def _filled(
     q_BHQC: Tensor, k_BGKC: Tensor, v_BGKV: Tensor, bias_BHQK: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Keys, values and bias, with hidden keys up to a whole vector where so many queries wait that it pays."""
-    keys, queries = k_BGKC.shape[2], q_BHQC.shape[:3].numel()
+    keys = k_BGKC.shape[2]
     missing = _VECTOR - keys
-    if missing <= 0 or queries < _MANY:
+    if missing <= 0 or prod(q_BHQC.shape[:3]) < _MANY:
         return k_BGKC, v_BGKV, bias_BHQK
     bias = k_BGKC.new_zeros(1) if bias_BHQK is None else bias_BHQK
     bias = functional.pad(bias.expand(*bias.shape[:-1], keys), (0, missing), value=-torch.inf)

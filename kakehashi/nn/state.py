@@ -18,7 +18,7 @@ class State:
 
     `lengths` [R] counts the tokens that each hypothesis has taken in (the source's too, where a model reads it as the
     beginning of the text); `shortest` and `longest` are its bounds, known without asking the device. Caches grow as
-    needed and hold junk beyond a row's length: readers mask by position.
+    needed and hold junk beyond a row's length: readers mask by position. `caches` names them.
     A recurrence has no cache but one state that each step replaces (`carried`, `carry`).
     """
 
@@ -28,7 +28,7 @@ class State:
         self.lengths = torch.zeros(sentences, dtype=torch.long, device=device)
         self.shortest = self.longest = 0
         self.fanout = 1
-        self._caches: set[str] = set()
+        self.caches: set[str] = set()
         self._recurrent = False
 
     def positions(self, count: int) -> Tensor:
@@ -51,12 +51,15 @@ class State:
         rows, heads, count, size = new_RHLC.shape
         end = self.longest + count
         cache = self.hypothesis.get(name)
+        if torch.compiler.is_exporting():  # a graph keeps no room: what it is given is as long as what it holds
+            joined = self.hypothesis[name] = new_RHLC if cache is None else torch.cat((cache, new_RHLC), 2)
+            return joined
         if cache is None or cache.shape[2] < end:
             grown = new_RHLC.new_zeros(rows, heads, end + max(15, end // 2), size)
             if cache is not None:
                 grown[:, :, : self.longest] = cache[:, :, : self.longest]
             cache = self.hypothesis[name] = grown
-            self._caches.add(name)
+            self.caches.add(name)
         if self.shortest < self.longest:
             slots = self.positions(count)[:, None, :, None].expand(-1, heads, -1, size)
             cache.scatter_(2, slots, new_RHLC)
@@ -92,7 +95,7 @@ class State:
             return
         sources = rows.index_select(0, moved)
         for name, value in self.hypothesis.items():
-            if name in self._caches:
+            if name in self.caches:
                 used = value[:, :, : self.longest]
                 used.index_copy_(0, moved, used.index_select(0, sources))
             else:  # the model may still hold what it gave

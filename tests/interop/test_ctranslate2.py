@@ -13,11 +13,13 @@ from kakehashi.config import merge
 from kakehashi.data.corpus import Pair
 from kakehashi.data.subwords import SegmenterPair, Unigram, train_subwords
 from kakehashi.errors import UserError
-from kakehashi.interop.ctranslate2.binary import Storage
+from kakehashi.interop.ctranslate2 import binary
+from kakehashi.interop.ctranslate2.binary import Storage, Variables
 from kakehashi.interop.ctranslate2.directory import CTranslate2
 from kakehashi.interop.ours import Ours
 from kakehashi.interop.parity import Parity, compare
 from kakehashi.interop.protocol import Languages, Limits
+from kakehashi.interop.transfer import ParityError, export_model
 from kakehashi.models.lstm import LSTM
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.transformer import EncoderDecoder
@@ -152,6 +154,50 @@ def test_smaller_storage_is_close(storage: Storage, tolerance: float, joint: Seg
     again = parameters(format.read(tmp_path / "again", LANGUAGES))
     for name, weight in parameters(read).items():  # what was rounded once is not rounded again
         torch.testing.assert_close(weight, again[name], rtol=1e-6, atol=0)
+
+
+def scaled(name: str, stored: Variables) -> Variables:
+    return {each: tensor * 1.05 if each.endswith("_scale") else tensor for each, tensor in stored.items()}
+
+
+def zero(name: str, stored: Variables) -> Variables:
+    return stored | {name: torch.zeros_like(stored[name])}
+
+
+def transposed(name: str, stored: Variables) -> Variables:
+    return stored | {name: stored[name].T.contiguous()}
+
+
+def upside_down(name: str, stored: Variables) -> Variables:
+    return stored | {name: stored[name].flip(0)}
+
+
+@pytest.mark.parametrize("storage", ["int8", "int16"])
+@pytest.mark.parametrize(
+    ("spoil", "layer"),
+    [
+        (scaled, "encoder/layer_1/ffn/linear_0/weight"),
+        (scaled, "decoder/layer_0/attention/linear_0/weight"),
+        (zero, "encoder/layer_0/self_attention/linear_1/weight"),
+        (transposed, "decoder/layer_1/self_attention/linear_1/weight"),
+        (upside_down, "decoder/layer_1/ffn/linear_1/weight"),
+    ],
+)
+def test_a_single_spoilt_layer_is_no_sound_export(
+    storage: Storage, spoil: Any, layer: str, joint: SegmenterPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translator(joint).save(tmp_path / "model")
+    rounded = binary._rounded
+
+    def spoilt(name: str, *arguments: Any) -> Variables:
+        stored = rounded(name, *arguments)
+        return spoil(name, stored) if name == layer else stored
+
+    export_model(CTranslate2(storage), tmp_path / "model", tmp_path / "sound")
+    monkeypatch.setattr(binary, "_rounded", spoilt)
+    with pytest.raises(ParityError, match="a weight differs by"):
+        export_model(CTranslate2(storage), tmp_path / "model", tmp_path / "spoilt")
+    assert not (tmp_path / "spoilt").exists()
 
 
 def test_without_a_ban_in_the_model_scores_are_the_same(joint: SegmenterPair, tmp_path: Path) -> None:

@@ -67,6 +67,27 @@ def test_scores_and_segmentation_have_limits_too() -> None:
     assert isinstance(changed, Parity)
 
 
+def test_many_small_differences_and_a_rounded_weight_have_limits_too() -> None:
+    report = compare(Echo("one"), Echo("other", shift=0.01), SIZES, limits=Limits(log_probability=0.1, mean=0.005))
+    assert report.failures() == ["log-probabilities differ by 0.01 in the mean, not 0.005"]
+    (failure,) = replace(compare(Echo("one"), Echo("other"), SIZES), weights=0.05).failures()
+    assert "a weight differs by 5.00% of its tensor's largest, not 0.60%" in failure
+
+
+def test_the_lines_of_a_test_set_have_a_limit_of_their_own() -> None:
+    few, test = Limits(identical=0.0, score=100.0), EvaluationSet(["a b", "c d"], ["a b", "c d"], "en")
+    other = Echo("other", wrong="no")
+    assert compare(Echo("one"), other, SIZES, limits=few).failures() == []
+    (failure,) = compare(Echo("one"), other, SIZES, test, limits=few).failures()
+    assert "of the beam outputs are identical, not 90%" in failure
+
+
+def test_what_two_systems_keep_is_the_looser_of_each() -> None:
+    loose = EXACT.loosened(Limits(log_probability=0.5, mean=0.01, identical=0.2, tested=0.5))
+    assert (loose.log_probability, loose.mean, loose.identical, loose.tested) == (0.5, 0.01, 0.2, 0.5)
+    assert EXACT.loosened(EXACT) == EXACT
+
+
 def test_lines_that_one_of_them_cannot_take_are_left_out() -> None:
     report = compare(Echo("one"), Echo("other", longest=5), SIZES)
     assert 0 < report.lines < compare(Echo("one"), Echo("other"), SIZES).lines

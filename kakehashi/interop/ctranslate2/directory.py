@@ -34,14 +34,16 @@ SOURCE_MODEL, TARGET_MODEL = "source.spm", "target.spm"
 SEGMENTERS = (SOURCE_MODEL, TARGET_MODEL), ("sentencepiece.model", "sentencepiece.model")
 """Under what names SentencePiece models stand beside a model: OPUS's, and that of who has one."""
 
-_WHOLE = Limits(log_probability=1.0, identical=0.5, score=1.0)
+_WHOLE = Limits(log_probability=0.7, mean=0.06, identical=0.0, tested=0.7, score=0.7)
 LIMITS: dict[Storage, Limits] = {
     "float32": EXACT,
-    "float16": Limits(log_probability=0.05),
+    "float16": Limits(log_probability=0.02, mean=0.005, identical=0.6, weights=0.001),
     "int16": _WHOLE,  # computed in int8 by processors that have no better way
     "int8": _WHOLE,
 }
-"""How close the library can come to a model that is not rounded."""
+"""How close the library comes to a model that is not rounded. Measured with those of Multi30k and Tatoeba: int8 and
+int16 differ by up to 0.28 nats, 0.03 in the mean, and turn over most of the sample's strange lines, but one in eight of
+a test set's; where a matrix of a layer is zero or transposed, it is 1.1 to 7 nats, 0.09 to 1 in the mean."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,10 @@ class CTranslate2:
     storage: Storage = "float32"
     name: str = "ctranslate2"
     library: str = LIBRARY
+
+    @property
+    def rounds(self) -> bool:
+        return self.storage != "float32"
 
     def recognises(self, path: Path) -> bool:
         return (path / WEIGHTS).is_file()

@@ -29,6 +29,7 @@ class HuggingFace:
 
     name = "huggingface"
     library = "transformers"
+    rounds = False
 
     def recognises(self, path: Path) -> bool:
         return (path / settings.FILE).is_file() and "model_type" in _tree(path / settings.FILE)

@@ -109,7 +109,7 @@ class MultiHeadAttention(nn.Module):
         k = once("key", lambda: _heads(self.key(memory.states), self.sizes.key))
         v = k if self.tied else once("value", lambda: _heads(self.value(memory.states), self.sizes.value))
         rows, _, queries, _ = q_RHQC.shape
-        fanout = rows // len(k)
+        fanout = rows // k.shape[0]
         folded = q_RHQC.unflatten(0, (-1, fanout)).transpose(1, 2).flatten(2, 3) if fanout > 1 else q_RHQC
         bias = once("bias", lambda: kernels.hide(memory.mask, q_RHQC.dtype)[:, None, None, :])
         if context.alignments is None:
@@ -123,6 +123,8 @@ class MultiHeadAttention(nn.Module):
     def _self(self, q: Tensor, x: Tensor, context: Context) -> Tensor:
         """Over the sequence itself: each group of queries against the keys that its pattern needs."""
         q, k, v = self._rotated(q, x, context)
+        if torch.compiler.is_exporting():  # a graph has no lengths by which to cut: `allowed` says the same
+            return self._attend(q, k, v, slice(0, q.shape[2]), slice(0, k.shape[2]), context)
         groups = list(self._groups(q.shape[2], k.shape[2], context.state))
         rows = [_index(queries, q.device) for queries, _ in groups]
         columns = [_index(keys, q.device) for _, keys in groups]
@@ -175,8 +177,9 @@ class MultiHeadAttention(nn.Module):
         return hidden if bias is None else bias + hidden
 
     def _allowed(self, queries: Tensor, columns: Index) -> Tensor | None:
-        """Which keys of its group a query may look at; None: all of them, as a single query may by `keys_of`."""
-        if queries.numel() == 1:
+        """Which keys of its group a query may look at; None: all of them, as a single query may by `keys_of` (which no
+        exported graph asks)."""
+        if queries.numel() == 1 and not torch.compiler.is_exporting():
             return None
         if isinstance(columns, slice):
             columns = torch.arange(columns.start, columns.stop, device=queries.device)

@@ -107,7 +107,7 @@ class Window:
         length = x_RLD.shape[1]
         slots = (state.positions(length)[:, :1] + torch.arange(-self.before, length, device=x_RLD.device))[..., None]
         cache = state.append(f"{self.name}.input", x_RLD[:, None])[:, 0]
-        window = cache.gather(1, slots.clamp_min(0).expand(len(cache), -1, cache.shape[2]))
+        window = cache.gather(1, slots.clamp_min(0).expand(cache.shape[0], -1, cache.shape[2]))
         return window.masked_fill_(slots < 0, 0)
 
     def taps(self, x_RLD: Tensor, mask_RL: Tensor | None = None, state: State | None = None) -> Tensor:

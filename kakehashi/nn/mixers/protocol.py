@@ -35,7 +35,7 @@ class Encoded:
 
     def begin(self) -> State:
         """The empty state of a generator that reads this source: one hypothesis a sentence."""
-        state = State(len(self.states), self.states.device)
+        state = State(self.states.shape[0], self.states.device)
         more = {f"encoded.more.{name}": tensor for name, tensor in self.more.items()}
         state.sentence = {"encoded.states": self.states, "encoded.mask": self.mask, **more}
         return state

@@ -194,7 +194,7 @@ class GatedRecurrenceMixer(nn.Module):
         state, name = context.state, f"{self.name}.input"
         past = None if state is None else state.carried(name)
         if past is None:
-            past = x.new_zeros(len(x), self.kernel.shape[1] - 1, x.shape[2])
+            past = x.new_zeros(x.shape[0], self.kernel.shape[1] - 1, x.shape[2])
         window = torch.cat((past, x), 1)
         if state is not None:
             state.carry(name, window[:, x.shape[1] :])
