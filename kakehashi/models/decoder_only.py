@@ -17,7 +17,7 @@ from kakehashi.models.initialisation import initialise
 from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
 from kakehashi.models.stack import Shared, Stack
 from kakehashi.nn.embeddings import Embedding, Embeddings
-from kakehashi.nn.mixers.protocol import Context
+from kakehashi.nn.mixers.protocol import Context, Losses
 from kakehashi.nn.variant import Law, Variant
 
 
@@ -74,7 +74,7 @@ class CausalTransformer(nn.Module):
         whole = _choose(torch.cat((encoded.states, x), 1), order)
         counted = torch.cat((encoded.mask, tokens != self.target_vocabulary.pad), 1).gather(1, order)
         positions = torch.arange(whole.shape[1], device=x.device)[None]
-        context = Context(positions, counted=counted, losses=dict(encoded.losses))
+        context = Context(positions, counted=counted, losses=Losses(encoded.losses))
         hidden = self.decoder(whole, context)
         places = encoded.mask.sum(1, keepdim=True) + torch.arange(tokens.shape[1], device=x.device)
         return Output(_choose(hidden, places), self.projection.weight, self.projection.bias, losses=context.losses)

@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from kakehashi.data.batching import Indices
 from kakehashi.directory import load_weights
@@ -85,10 +85,8 @@ class Trainer:
         self.recipe, self.task, self.directory, self.report, self.group = recipe, task, directory, report, group
         self.device = group.device
         torch.manual_seed(training.seed)
-        self.model = self._model(torch.bfloat16 if training.precision == "bf16" else torch.float32, initial).train()
-        if training.recompute == "layers":
-            recompute_layers(self.model)
-        self.judged = self._model(torch.float32).eval()
+        self.model = self._working_model(initial)
+        self.judged = self._model().eval() if group.main else None  # on the CPU while nobody looks
         self.masters = MasterWeights(self.model, training.optimizer)
         self.averager = training.averaging.build(self.masters.weights())
         self.sampler = task.sampler(training.batch.tokens, training.seed)
@@ -114,7 +112,7 @@ class Trainer:
                 f"the training text, or how it is prepared, has changed since {path} was written: put the old text "
                 "back, or start a new run in another run=DIR"
             )
-        groups: dict[str, dict[str, torch.Tensor]] = {"optimizer": {}, "average": {}, "random": {}}
+        groups: dict[str, dict[str, Tensor]] = {"optimizer": {}, "average": {}, "random": {}}
         for name, tensor in tensors.items():
             group, _, rest = name.partition("/")
             groups[group][rest] = tensor
@@ -147,11 +145,18 @@ class Trainer:
                 break
         return progress
 
-    def _model(self, dtype: torch.dtype, initial: Path | None = None) -> nn.Module:
-        model = self.recipe.model.build(self.task.source_vocabulary, self.task.target_vocabulary)
+    def _model(self) -> nn.Module:
+        return self.recipe.model.build(self.task.source_vocabulary, self.task.target_vocabulary)
+
+    def _working_model(self, initial: Path | None) -> nn.Module:
+        """In the format that it computes in."""
+        training, model = self.recipe.training, self._model()
         if initial is not None:
             load_weights(model, initial)
-        return model.to(device=self.device, dtype=dtype)
+        if training.recompute == "layers":
+            recompute_layers(model)
+        dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
+        return model.to(device=self.device, dtype=dtype).train()
 
     def _steps(self) -> Iterator[Indices]:
         """The examples of each step still to take, epoch after epoch."""
@@ -169,13 +174,12 @@ class Trainer:
 
     def _take_step(self, indices: Indices) -> None:
         training, progress = self.recipe.training, self.progress
-        share = self.group.share(indices)
-        pieces = [piece for piece in np.array_split(share, training.batch.accumulate) if len(piece)]
-        batches = [self._batch(piece) for piece in pieces]
-        tokens = round(self.group.sum(sum(batch.target_tokens for batch in batches)))
+        pieces = self._pieces(indices)
+        tokens = round(self.group.sum(sum(weight * batch.target_tokens for batch, weight in pieces)))
         self.group.seed(training.seed, progress.step)
-        likelihood = self.group.sum(sum(self._backward(batch, tokens) for batch in batches))
+        likelihoods = [self._backward(batch, weight, tokens) for batch, weight in pieces]
         self.masters.sum_gradients(self.group)
+        likelihood = self.group.sum(sum(each.item() for each in likelihoods))  # a GPU is waited for here, not earlier
         norm = self.masters.clip(training.clip)
         if self._alarming(norm):
             self.masters.zero_grad()
@@ -187,15 +191,22 @@ class Trainer:
         progress.window_tokens += tokens
         progress.window_likelihood += likelihood
 
-    def _batch(self, indices: Indices) -> Batch:
-        return self.task.batch(indices, self.progress.epoch, self.recipe.training.seed).to(self.device)
+    def _pieces(self, indices: Indices) -> list[tuple[Batch, int]]:
+        """This process's part of a step, and what each piece weighs: 1; or 0 where no row was left for this process,
+        which learns then from the first, since all have to take part in what is exchanged.
+        """
+        accumulate, seed = self.recipe.training.batch.accumulate, self.recipe.training.seed
+        most = math.ceil(len(indices) / self.group.size)  # rows of the main process
+        shares = np.array_split(self.group.share(indices), min(accumulate, most))
+        rows = [(share, 1) if len(share) else (indices[:1], 0) for share in shares]
+        return [(self.task.batch(each, self.progress.epoch, seed), weight) for each, weight in rows]
 
-    def _backward(self, batch: Batch, tokens: int) -> float:
+    def _backward(self, batch: Batch, weight: int, tokens: int) -> Tensor:
         """Gradients of the loss a token; returns the piece's summed -log p."""
-        sums = self.task.loss(self.model, batch)
-        (sums.loss / tokens).backward()
+        sums = self.task.loss(self.model, batch.to(self.device))
+        (weight * sums.loss / tokens).backward()
         self.masters.gather_gradients()
-        return sums.likelihood.item()
+        return weight * sums.likelihood.detach()
 
     def _alarming(self, norm: float) -> bool:
         """Whether this step's gradient must not be taken; keeps count."""
@@ -241,27 +252,28 @@ class Trainer:
         validation, progress = self.recipe.training.validation, self.progress
         self.averager.update_checkpoint()
         weights = self.averager.weights()
+        assert self.judged is not None, "the main process judges"
         for name, parameter in self.judged.named_parameters():
             parameter.copy_(weights[name])
-        metrics = self.task.evaluate(self.judged, self.device)
+        metrics = self.task.evaluate(self.judged.to(self.device), self.device)
         self.report.validation(progress.step, metrics)
         metric = self.recipe.metric
         if better(metric, metrics[metric], progress.best):
             progress.best, progress.best_step = metrics[metric], progress.step
             progress.looks_without_better = 0
-            self._keep("model")
+            self._keep(self.judged, "model")
         else:
             progress.looks_without_better += 1
-        self._keep("last")
+        self._keep(self.judged.cpu(), "last")
         if validation.patience and progress.looks_without_better >= validation.patience:
             progress.early = True
             self.report.note(f"stopped early: no better {metric} since step {progress.best_step}", progress.step)
 
-    def _keep(self, name: str) -> None:
+    def _keep(self, judged: nn.Module, name: str) -> None:
         """The judged weights as a model directory."""
         path = self.directory / name
         try:
-            self.task.save(self.judged, self.recipe.model, self.recipe.decoding, path)
+            self.task.save(judged, self.recipe.model, self.recipe.decoding, path)
         except (OSError, SafetensorError) as error:
             raise UserError(
                 f"{path} cannot be written: {error}. The earlier checkpoints are whole: make room, then --resume"
