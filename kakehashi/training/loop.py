@@ -25,12 +25,13 @@ from kakehashi.directory import load_weights
 from kakehashi.errors import UserError
 from kakehashi.models.stack import recompute_layers
 from kakehashi.nn.feedforward import use_of_experts
-from kakehashi.tasks.protocol import Batch, Task, better
+from kakehashi.tasks.protocol import Batch, Sums, Task, better
 from kakehashi.training import checkpoint
 from kakehashi.training.optimizers import MasterWeights
 from kakehashi.training.parallel import ALONE, Group
 from kakehashi.training.recipe import BatchBudget, Recipe
 from kakehashi.training.report import Reporter
+from kakehashi.training.sharding import Learner, gathered, shard
 
 LOG_EVERY = 20  # steps between two lines of the log
 _TYPICAL = 0.98  # memory of the running mean of gradient norms; it is trusted after 1 / (1 - 0.98) steps
@@ -85,7 +86,9 @@ class Trainer:
         self.recipe, self.task, self.directory, self.report, self.group = recipe, task, directory, report, group
         self.device = group.device
         torch.manual_seed(training.seed)
-        self.model = self._working_model(initial)
+        self.sharded = training.data_parallel == "shard" and group.size > 1
+        self.learner = self._learner(initial)
+        self.model = self.learner.model
         self.judged = self._model().eval() if group.main else None  # on the CPU while nobody looks
         self.masters = MasterWeights(self.model, training.optimizer)
         self.averager = training.averaging.build(self.masters.weights())
@@ -132,11 +135,11 @@ class Trainer:
             if progress.step % LOG_EVERY == 0:
                 self._log()  # (2) tell
             look = progress.step % training.validation.every == 0 or progress.step == training.steps
-            if look and self.group.main:
+            if look and self._keeps:
                 self._validate()  # (3) judge, keep the best
                 self._save()  # (4) so that nothing is lost
             stopping, progress.early = self.group.any(self._stopping, progress.early)  # (5) all end, or none
-            if stopping and not look and self.group.main:
+            if stopping and not look and self._keeps:
                 self._save()
             if stopping and progress.step < training.steps:
                 self.group.wait()  # torchrun ends all when one has ended, and the main one may be saving
@@ -145,18 +148,25 @@ class Trainer:
                 break
         return progress
 
+    @property
+    def _keeps(self) -> bool:
+        """Whether this process has something to give for what is judged and saved."""
+        return self.group.main or self.sharded
+
     def _model(self) -> nn.Module:
         return self.recipe.model.build(self.task.source_vocabulary, self.task.target_vocabulary)
 
-    def _working_model(self, initial: Path | None) -> nn.Module:
-        """In the format that it computes in."""
+    def _learner(self, initial: Path | None) -> Learner:
+        """The model in the format that it computes in, or this process's parts of it."""
         training, model = self.recipe.training, self._model()
         if initial is not None:
             load_weights(model, initial)
         if training.recompute == "layers":
             recompute_layers(model)
-        dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
-        return model.to(device=self.device, dtype=dtype).train()
+        learner = Learner(model.to(torch.bfloat16 if training.precision == "bf16" else torch.float32), self.task)
+        if self.sharded:
+            shard(learner, self.device)
+        return learner.to(self.device).train()
 
     def _steps(self) -> Iterator[Indices]:
         """The examples of each step still to take, epoch after epoch."""
@@ -203,7 +213,7 @@ class Trainer:
 
     def _backward(self, batch: Batch, weight: int, tokens: int) -> Tensor:
         """Gradients of the loss a token; returns the piece's summed -log p."""
-        sums = self.task.loss(self.model, batch.to(self.device))
+        sums: Sums = self.learner(batch.to(self.device))
         (weight * sums.loss / tokens).backward()
         self.masters.gather_gradients()
         return weight * sums.likelihood.detach()
@@ -251,8 +261,9 @@ class Trainer:
         """Judges the averaged weights on the development set, and keeps them when they are the best so far."""
         validation, progress = self.recipe.training.validation, self.progress
         self.averager.update_checkpoint()
-        weights = self.averager.weights()
-        assert self.judged is not None, "the main process judges"
+        weights = gathered(self.averager.weights(), self.group.main)
+        if self.judged is None:
+            return
         for name, parameter in self.judged.named_parameters():
             parameter.copy_(weights[name])
         metrics = self.task.evaluate(self.judged.to(self.device), self.device)
@@ -285,6 +296,9 @@ class Trainer:
             **{f"average/{k}": v for k, v in self.averager.state_tensors().items()},
             **{f"random/{k}": v for k, v in checkpoint.random_state().items()},
         }
+        tensors = gathered(tensors, self.group.main)
+        if not self.group.main:
+            return
         state: dict[str, checkpoint.JSON] = {
             "progress": asdict(self.progress),
             "data": self.task.fingerprint,  # a hash of the text and of all that was done to it

@@ -126,6 +126,13 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(directory)
 
 
+@pytest.fixture(scope="session")
+def prepared(workshop: Workshop) -> Workshop:
+    """With subwords and shards: what the main process makes before the others come."""
+    workshop.recipe().task.build(workshop.directory, workshop.cache)
+    return workshop
+
+
 @pytest.fixture(autouse=True)
 def closed(workshop: Workshop) -> Iterator[None]:
     """Closes the reports of the trainers that a test made."""
