@@ -4,7 +4,8 @@ Notable:
 * all that the next step depends on is in the checkpoint: weights, optimiser, averages, random states, and the place in
   the epoch's plan; a run that was stopped and resumed gives the same bits as one that was not;
 * the development set is judged on the averaged weights, in fp32: they are what the model directory will hold;
-* a step whose gradient is not finite, or far larger than usual, is skipped and counted, and many in a row end the run.
+* a step whose gradient is not finite, or far larger than usual, is skipped and counted, and many in a row end the run;
+* a GPU is waited for once a step, before its gradient is judged, and the next batch is made by then.
 """
 
 import math
@@ -98,6 +99,7 @@ class Trainer:
             report.note(f"the schedule's warmup is as long as the run: shortened to {self.schedule.warmup} steps")
         self.progress = Progress()
         self._stopping = False
+        self._ready = list[tuple[Batch, int]]()  # the next step's pieces, where they are made
 
     def parameters(self) -> int:
         """How many numbers the model holds, shared ones once."""
@@ -127,10 +129,10 @@ class Trainer:
     def run(self) -> Progress:
         """The loop."""
         training, progress = self.recipe.training, self.progress
-        for indices in self._steps():
+        for indices, following in self._steps():
             started = time.perf_counter()
             with _memory_watched(training.batch):
-                self._take_step(indices)  # (1) forward, backward, update
+                self._take_step(indices, following)  # (1) forward, backward, update
             progress.seconds += time.perf_counter() - started
             if progress.step % LOG_EVERY == 0:
                 self._log()  # (2) tell
@@ -168,8 +170,8 @@ class Trainer:
             shard(learner, self.device)
         return learner.to(self.device).train()
 
-    def _steps(self) -> Iterator[Indices]:
-        """The examples of each step still to take, epoch after epoch."""
+    def _steps(self) -> Iterator[tuple[Indices, Indices | None]]:
+        """The examples of each step still to take, epoch after epoch, and of the one that follows in the epoch."""
         progress, training = self.progress, self.recipe.training
         last = training.steps
         while progress.step < last and not progress.early:
@@ -178,18 +180,19 @@ class Trainer:
                 indices = plan[progress.position]
                 progress.position += 1
                 progress.step += 1
-                yield indices
+                yield indices, plan[progress.position] if progress.position < len(plan) else None
             if progress.position >= len(plan):
                 progress.epoch, progress.position = progress.epoch + 1, 0
 
-    def _take_step(self, indices: Indices) -> None:
+    def _take_step(self, indices: Indices, following: Indices | None = None) -> None:
         training, progress = self.recipe.training, self.progress
-        pieces = self._pieces(indices)
+        pieces = self._ready or self._pieces(indices)
         tokens = round(self.group.sum(sum(weight * batch.target_tokens for batch, weight in pieces)))
         self.group.seed(training.seed, progress.step)
         likelihoods = [self._backward(batch, weight, tokens) for batch, weight in pieces]
         self.masters.sum_gradients(self.group)
-        likelihood = self.group.sum(sum(each.item() for each in likelihoods))  # a GPU is waited for here, not earlier
+        self._ready = [] if following is None else self._pieces(following)  # while a GPU still computes,
+        likelihood = self.group.sum(sum(each.item() for each in likelihoods))  # for which this waits
         norm = self.masters.clip(training.clip)
         if self._alarming(norm):
             self.masters.zero_grad()

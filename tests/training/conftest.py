@@ -146,13 +146,13 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Trainer, int, Callable
     """Has a trainer do something just before it takes a step."""
 
     def at(trainer: Trainer, step: int, action: Callable[[], None]) -> None:
-        batch = trainer.task.batch
+        take = trainer._take_step
 
-        def watched(*arguments: Any) -> Any:
+        def watched(*indices: Any) -> None:
             if trainer.progress.step == step:
                 action()
-            return batch(*arguments)
+            take(*indices)
 
-        monkeypatch.setattr(trainer.task, "batch", watched)
+        monkeypatch.setattr(trainer, "_take_step", watched)
 
     return at

@@ -207,11 +207,11 @@ from kakehashi.training import loop
 loop.LOG_EVERY = 1
 number, once = getattr(signal, sys.argv.pop()), Path(sys.argv.pop())
 take = loop.Trainer._take_step
-def killed(trainer, indices):
+def killed(trainer, *indices):
     if trainer.progress.step == 7 and trainer.group.rank == 1 and not once.exists():
         once.touch()
         os.kill(os.getppid() if number == signal.SIGTERM else os.getpid(), number)
-    take(trainer, indices)
+    take(trainer, *indices)
 loop.Trainer._take_step = killed
 cli.main()
 """

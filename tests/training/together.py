@@ -5,7 +5,6 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from torch import Tensor
@@ -66,13 +65,13 @@ def gradients_of(trainer: Trainer, indices: Indices) -> dict[str, Tensor]:
 
 def stop_at(trainer: Trainer, step: int, asked: bool) -> None:
     """Runs until the user interrupts at `step`: this process, or another."""
-    batch = trainer.task.batch
+    take = trainer._take_step
 
-    def watched(indices: Indices, epoch: int, seed: int) -> Any:
+    def watched(indices: Indices, following: Indices | None = None) -> None:
         if asked and trainer.progress.step == step:
             trainer.stop()
-        return batch(indices, epoch, seed)
+        take(indices, following)
 
-    trainer.task.batch = watched
+    trainer._take_step = watched
     with pytest.raises(Interrupted):
         trainer.run()
