@@ -29,6 +29,7 @@ from kakehashi.config import load
 from kakehashi.data.batching import collate
 from kakehashi.describe import Preset
 from kakehashi.models.protocol import Vocabulary
+from kakehashi.models.stack import LayerModule
 from kakehashi.tasks.protocol import sums
 from kakehashi.training.optimizers import AdamW, MasterWeights
 from kakehashi.training.parallel import BUCKET, processes
@@ -49,7 +50,11 @@ TOKENS_A_GPU = 16_384
 PAPER_TOKENS = 50_000  # of a step, over all GPUs, in Vaswani et al. 2017, section 5.1
 SIZES = (8, 64, 512)
 BYTES = 4  # of a gradient: fp32
-HELD = 2 * 2 + 6 * 4  # bytes a parameter: bf16 weight, gradient; fp32 master, gradient, moments, average, judged copy
+WEIGHT = 2  # bytes of a weight that is gathered: bf16
+SHARED = 5 * BYTES  # bytes a parameter that can be shared out, fp32: master, gradient, two moments, average
+HELD = 2 * WEIGHT + SHARED  # with the bf16 copy that computes, and its gradient
+JUDGED = 4  # bytes a parameter of what is judged, in the main process alone, while it is
+MEMORY = 80e9  # bytes of a GPU
 SMALL_EXCHANGES = 3  # of a step: tokens, loss, whether to stop
 NVLINK_REACHES = 8  # GPUs
 
@@ -77,6 +82,7 @@ class Model:
 
     name: str
     parameters: int
+    layers: int
 
 
 # Measured
@@ -152,7 +158,8 @@ def models() -> list[Model]:
         with torch.device("meta"):
             model = config.build(Vocabulary(subwords), Vocabulary(subwords))
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        found.append(Model("width 2048, 8 + 8 layers" if changes else preset, parameters))
+        layers = sum(isinstance(module, LayerModule) for module in model.modules())
+        found.append(Model("width 2048, 8 + 8 layers" if changes else preset, parameters, layers))
     return found
 
 
@@ -171,6 +178,22 @@ def efficiency(parameters: int, tokens: float, gpus: int, network: Network, hidd
     """The share of a step that is compute, a part `hidden` of which can go on beside the exchange."""
     compute, exchange = compute_seconds(parameters, tokens), exchange_seconds(parameters, gpus, network)
     return compute / (compute + max(0.0, exchange - hidden * compute))
+
+
+def part_seconds(model: Model, gpus: int, network: Network) -> tuple[float, float]:
+    """With every parameter in parts: seconds of gathering the weights for the forward; and for the backward, with the
+    gradients' sums, of which each process gets its part alone. Once a layer, and once for what is outside of them."""
+    share, hops = (gpus - 1) / gpus * model.parameters / network.bandwidth, math.log2(gpus) * network.latency
+    gather, add_up = WEIGHT * share + (model.layers + 1) * hops, BYTES * share + (model.layers + 1) * hops
+    return gather, gather + add_up
+
+
+def part_efficiency(model: Model, tokens: float, gpus: int, network: Network) -> float:
+    """As `efficiency`; one layer is gathered while another computes, a third forward and two thirds backward."""
+    compute = compute_seconds(model.parameters, tokens)
+    forward, backward = part_seconds(model, gpus, network)
+    shown = max(0.0, forward - compute / 3) + max(0.0, backward - compute * 2 / 3)
+    return compute / (compute + shown + SMALL_EXCHANGES * 2 * math.log2(gpus) * network.latency)
 
 
 def reached(network: Network, gpus: int) -> bool:
@@ -204,12 +227,13 @@ clock, which depends on what else runs.
 
 - With NVLink the exchange is not worth hiding. Between machines it is, once a run takes many of them; until then a
   larger `training.batch.tokens`, in pieces, does as much and needs no code.
-- Each GPU holds the whole model: {HELD} bytes a parameter (weight and gradient in bf16; in fp32 the master, its
-  gradient, two moments, an average and the copy that is judged). Of 80 GB, {80e9 / HELD / 1e9:.1f} billion parameters
-  leave nothing for activations.
-- Larger models need FSDP2, which is left out. It takes `fully_shard` on every layer of a stack; a norm that is added up
-  over the shards (`MasterWeights` otherwise works tensor by tensor, and would on shards); and checkpoints and judged
-  weights that are gathered, tensor by tensor, so that they load in either setting.
+- Each GPU holds the whole model, {HELD} bytes a parameter (weight and gradient in bf16; in fp32 the master, its
+  gradient, two moments and an average), and the main one {JUDGED} more while it judges. Of {MEMORY / 1e9:.0f} GB,
+  {MEMORY / HELD / 1e9:.1f} billion parameters leave nothing for activations.
+
+## Replicate or shard
+
+{in_parts()}
 """
 
 
@@ -247,6 +271,47 @@ on {SIZES[-1]} GPUs, without hiding anything, each GPU needs so many tokens a st
 A batch that stays what it is, as the paper's {PAPER_TOKENS:,} tokens, leaves each of n GPUs T = {PAPER_TOKENS:,} / n:
 
 {efficiency_table(PAPER_TOKENS, shared=True)}"""
+
+
+def in_parts() -> str:
+    most = ", ".join(f"{MEMORY / (SHARED / gpus + JUDGED) / 1e9:.0f} on {gpus}" for gpus in SIZES)
+    return f"""`training.data_parallel: shard` leaves each of n processes one n-th of every parameter, its
+gradient, moments and average: {SHARED} / n bytes a parameter, beside what is gathered in bf16 at a time (a layer or
+two, and all outside the layers). The main process holds {JUDGED} more while it judges. Of {MEMORY / 1e9:.0f} GB,
+so many billion parameters leave nothing for anything else: {most} GPUs. GB a GPU:
+
+{memory_table()}
+
+The weights are gathered by all for the forward and again for the backward, and each gets the sums of its part of the
+gradients: in fp32 {3 * BYTES} N bytes against the {2 * BYTES} N of replicas, {3 / 2} times as much; in bf16, with
+gradients that are still added up in fp32, {2 * WEIGHT + BYTES} N against {2 * BYTES} N. It goes on beside the compute,
+layer by layer; but each piece of a step (`training.batch.accumulate`) sends all of it again. Efficiency with
+T = {TOKENS_A_GPU:,}, bf16, in one piece:
+
+{part_table()}
+
+So replicate where the model fits, in pieces where the network is slow; shard where it does not."""
+
+
+def memory_table() -> str:
+    rows = [
+        [model.name, f"{HELD * model.parameters / 1e9:.2f}"]
+        + [f"{SHARED / gpus * model.parameters / 1e9:.2f}" for gpus in SIZES]
+        for model in models()
+    ]
+    return table(["model", "replicate", *(f"shard, {gpus} GPUs" for gpus in SIZES)], rows)
+
+
+def part_table() -> str:
+    def cell(model: Model, gpus: int, network: Network) -> str:
+        return f"{part_efficiency(model, TOKENS_A_GPU, gpus, network):.0%}" if reached(network, gpus) else "–"
+
+    rows = [
+        [model.name if gpus == SIZES[0] else "", str(gpus), *(cell(model, gpus, network) for network in NETWORKS)]
+        for model in models()
+        for gpus in SIZES
+    ]
+    return table(["model", "GPUs", *(network.name for network in NETWORKS)], rows)
 
 
 def measured_table(rows: dict[str, dict[str, float]]) -> str:

@@ -6,13 +6,17 @@ import re
 from typing import get_args
 
 import pytest
+import torch
 
-from benchmarks import scaling
+from benchmarks import gpu, scaling
 from benchmarks.precision import table
 from benchmarks.variant_rows import Row, rows
 from benchmarks.variants import key_of, settings_of, variants_table
+from kakehashi.config import load
 from kakehashi.config.places import alternatives, kinds
+from kakehashi.describe import Preset
 from kakehashi.models import ModelConfig
+from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.stack import Placement
 from kakehashi.nn.feedforward import FeedForward
 from kakehashi.nn.mixers import Mixer
@@ -79,6 +83,37 @@ def test_a_ring_sends_nearly_twice_the_gradients_and_hiding_it_helps() -> None:
     assert scaling.exchange_seconds(1000, 512, network) == pytest.approx(2 * 4000 / 1e9, rel=0.01)
     plain, hidden = (scaling.efficiency(10**8, 16_384, 8, network, share) for share in (0, 2 / 3))
     assert 0 < plain < hidden <= 1
+
+
+def test_parts_are_sent_in_bf16_and_their_gradients_in_fp32() -> None:
+    network = scaling.Network("test", bandwidth=1e9, latency=0)
+    model = scaling.Model("test", parameters=10**6, layers=4)
+    forward, backward = scaling.part_seconds(model, 4, network)
+    assert forward == pytest.approx(0.75 * 2e6 / 1e9) and backward == pytest.approx(0.75 * 6e6 / 1e9)
+    efficiencies = [scaling.part_efficiency(model, tokens, 4, network) for tokens in (10, 10**6)]
+    assert 0 < efficiencies[0] < efficiencies[1] == 1
+
+
+def test_the_benchmark_of_gpus_runs_without_one(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu.main(["--model", "tiny", "--words", "60", "--steps", "40", "training.batch.tokens=256", "training.keep=1"])
+    head, _, first = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[-3:]]
+    found = dict(zip(head, first, strict=True))
+    assert found["target tokens a step"] == "128" and found["of the peak"] == "–"
+    assert float(found["ms a step"]) > 0 and float(found["GiB"]) > 0
+
+
+def test_its_operations_are_six_for_each_parameter_and_token() -> None:
+    """Of matrices; attention's own products are few at a sentence's length."""
+    config = load(scaling.PRESETS / "paper-base.yaml", Preset, presets=scaling.PRESETS).model
+    with torch.device("meta"):
+        model = config.build(Vocabulary(1000), Vocabulary(1000))
+    matrices = sum(parameter.numel() for parameter in model.parameters() if parameter.ndim == 2)
+    assert gpu.operations(config, 1000) == pytest.approx(6 * matrices * gpu.LENGTH, rel=0.02)
+
+
+def test_a_peak_is_known_by_the_name_of_the_device() -> None:
+    names = ("NVIDIA H100 80GB HBM3", "NVIDIA H100 PCIe", "NVIDIA H200", "a slower one")
+    assert [gpu.peak(name) for name in names] == [989e12, 756e12, 989e12, None]
 
 
 def test_the_table_of_number_formats_sets_them_beside_the_seeds() -> None:

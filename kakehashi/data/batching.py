@@ -44,13 +44,19 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         return Batch(
-            source=self.source.to(device, non_blocking=True),
-            source_mask=self.source_mask.to(device, non_blocking=True),
-            target_input=self.target_input.to(device, non_blocking=True),
-            target_output=self.target_output.to(device, non_blocking=True),
-            indices=self.indices.to(device, non_blocking=True),
+            source=sent(self.source, device),
+            source_mask=sent(self.source_mask, device),
+            target_input=sent(self.target_input, device),
+            target_output=sent(self.target_output, device),
+            indices=sent(self.indices, device),
             pad=self.pad,
         )
+
+
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor of the CPU on a device; to a GPU from pinned memory, as the CPU would wait for a copy from any other."""
+    pinned = tensor.pin_memory() if torch.device(device).type == "cuda" else tensor
+    return pinned.to(device, non_blocking=True)
 
 
 def collate(

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kakehashi.data.batching import Indices
+from kakehashi.data.batching import Indices, sent
 from kakehashi.data.subwords import END, PAD
 from kakehashi.errors import UserError
 
@@ -31,7 +31,7 @@ class SequenceBatch:
         return int((self.output != PAD).sum())
 
     def to(self, device: torch.device | str) -> "SequenceBatch":
-        return SequenceBatch(self.input.to(device, non_blocking=True), self.output.to(device, non_blocking=True))
+        return SequenceBatch(sent(self.input, device), sent(self.output, device))
 
 
 def collate_sequences(rows: Sequence[tuple[Ids, Ids]]) -> SequenceBatch:

@@ -19,7 +19,7 @@ from kakehashi.models.initialisation import initialise
 from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
 from kakehashi.models.stack import Shared, Stack
 from kakehashi.nn.embeddings import Embedding, Embeddings
-from kakehashi.nn.mixers.protocol import Context
+from kakehashi.nn.mixers.protocol import Context, Losses
 from kakehashi.nn.variant import Law, Variant
 
 
@@ -80,9 +80,8 @@ class CausalTransformer(nn.Module):
         whole = _choose(torch.cat((encoded.states, x), 1), order)
         counted = torch.cat((encoded.mask, tokens != self.target_vocabulary.pad), 1).gather(1, order)
         positions = torch.arange(whole.shape[1], device=x.device)[None]
-        output = self._generate(
-            whole, Context(positions, counted=counted, losses=dict(encoded.losses)), encoded.mask if alignment else None
-        )
+        context = Context(positions, counted=counted, losses=Losses(encoded.losses))
+        output = self._generate(whole, context, encoded.mask if alignment else None)
         places = encoded.mask.sum(1, keepdim=True) + torch.arange(tokens.shape[1], device=x.device)
         aligned = None if output.alignment is None else _choose(output.alignment, places)
         return replace(output, hidden=_choose(output.hidden, places), alignment=aligned)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from kakehashi.nn.mixers.protocol import Encoded
+from kakehashi.nn.mixers.protocol import Encoded, Losses
 from kakehashi.nn.state import State
 
 __all__ = ["Encoded", "Encoder", "Generator", "Output", "Predicting", "State", "Translating", "Vocabulary"]
@@ -40,7 +40,7 @@ class Output:
     projection: Tensor
     bias: Tensor | None = None
     alignment: Tensor | None = None
-    losses: dict[str, Tensor] = field(default_factory=dict)
+    losses: Losses = field(default_factory=Losses)
     project: Callable[[Tensor], Tensor] | None = None
 
     @property

@@ -13,7 +13,7 @@ from kakehashi.models.initialisation import initialise
 from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
 from kakehashi.models.stack import CrossStack, Shared, Stack
 from kakehashi.nn.embeddings import Embeddings
-from kakehashi.nn.mixers.protocol import Context
+from kakehashi.nn.mixers.protocol import Context, Losses
 from kakehashi.nn.variant import Variant
 
 
@@ -70,7 +70,7 @@ class Transformer(nn.Module):
         """tokens [N, L], the first of them `begin` -> what follows each. Padding must stand behind."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
         counted = tokens != self.target_vocabulary.pad
-        context = Context(positions, counted=counted, memory=encoded, losses=dict(encoded.losses))
+        context = Context(positions, counted=counted, memory=encoded, losses=Losses(encoded.losses))
         return self._generate(tokens, context, alignment)
 
     def begin(self, encoded: Encoded) -> State:

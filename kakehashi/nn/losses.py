@@ -83,7 +83,7 @@ def _forward(
         probabilities = torch.softmax(logits, -1, out=for_probabilities[:count])
         likely = probabilities[wanted].float()
         normaliser = logits_wanted - likely.log()  # log-sum-exp without a second pass over the vocabulary
-        if likely.amin() < _TINY:
+        if logits.device.type != "cpu" or likely.amin() < _TINY:  # a GPU would be waited for, to look
             normaliser = logits.float().logsumexp(-1)
         nll = (normaliser - logits_wanted).sum()
         likelihood += nll

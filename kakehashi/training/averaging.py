@@ -9,10 +9,11 @@ from typing import Annotated, Literal, Protocol
 
 import torch
 from pydantic import Field
-from torch import Tensor, _foreach_copy_, _foreach_lerp_  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
+from torch import Tensor, _foreach_lerp_  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
 
 from kakehashi.config import Config, Family
 from kakehashi.errors import UserError
+from kakehashi.training.sharding import part
 
 
 class Averager(Protocol):
@@ -117,7 +118,8 @@ class WindowAverage:
             self._snapshots.append({name: torch.empty_like(weight) for name, weight in self._weights.items()})
         else:
             self._snapshots.append(self._snapshots.pop(0))  # the oldest one's memory takes the newest
-        _foreach_copy_(list(self._snapshots[-1].values()), list(self._weights.values()))
+        for name, weight in self._weights.items():
+            self._snapshots[-1][name].copy_(weight)
 
     @torch.no_grad()
     def weights(self) -> dict[str, Tensor]:
@@ -131,7 +133,7 @@ class WindowAverage:
         count = min(len(tensors) // len(self._weights), self._count)
         _refuse_strangers(tensors, {f"{age}.{name}" for age in range(count) for name in self._weights})
         self._snapshots = [
-            {name: tensors[f"{age}.{name}"].to(weight, copy=True) for name, weight in self._weights.items()}
+            {n: torch.empty_like(w).copy_(part(tensors[f"{age}.{n}"], w)) for n, w in self._weights.items()}
             for age in range(count)
         ]
 
@@ -173,7 +175,7 @@ class MovingAverage:
         _refuse_strangers(tensors, {"updates", *(f"average.{name}" for name in self._weights)})
         self._updates = int(tensors["updates"].item())
         for name, average in self._average.items():
-            average.copy_(tensors[f"average.{name}"])
+            average.copy_(part(tensors[f"average.{name}"], average))
 
 
 def _refuse_strangers(tensors: Mapping[str, Tensor], wanted: set[str]) -> None:

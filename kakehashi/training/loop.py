@@ -4,7 +4,8 @@ Notable:
 * all that the next step depends on is in the checkpoint: weights, optimiser, averages, random states, and the place in
   the epoch's plan; a run that was stopped and resumed gives the same bits as one that was not;
 * the development set is judged on the averaged weights, in fp32: they are what the model directory will hold;
-* a step whose gradient is not finite, or far larger than usual, is skipped and counted, and many in a row end the run.
+* a step whose gradient is not finite, or far larger than usual, is skipped and counted, and many in a row end the run;
+* a GPU is waited for once a step, before its gradient is judged, and the next batch is made by then.
 """
 
 import math
@@ -18,18 +19,19 @@ from typing import Any, cast
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from kakehashi.data.batching import Indices
 from kakehashi.errors import UserError
 from kakehashi.models.stack import recompute_layers
 from kakehashi.nn.feedforward import use_of_experts
-from kakehashi.tasks.protocol import Batch, Task, better
+from kakehashi.tasks.protocol import Batch, Sums, Task, better
 from kakehashi.training import checkpoint
 from kakehashi.training.optimizers import MasterWeights
 from kakehashi.training.parallel import ALONE, Group
 from kakehashi.training.recipe import BatchBudget, Recipe
 from kakehashi.training.report import Reporter
+from kakehashi.training.sharding import Learner, gathered, shard
 
 LOG_EVERY = 20  # steps between two lines of the log
 _TYPICAL = 0.98  # memory of the running mean of gradient norms; it is trusted after 1 / (1 - 0.98) steps
@@ -84,10 +86,10 @@ class Trainer:
         self.recipe, self.task, self.directory, self.report, self.group = recipe, task, directory, report, group
         self.device = group.device
         torch.manual_seed(training.seed)
-        self.model = self._model(torch.bfloat16 if training.precision == "bf16" else torch.float32, initial).train()
-        if training.recompute == "layers":
-            recompute_layers(self.model)
-        self.judged = self._model(torch.float32).eval()
+        self.sharded = training.data_parallel == "shard" and group.size > 1
+        self.learner = self._learner(initial)
+        self.model = self.learner.model
+        self.judged = self._model().eval() if group.main else None  # on the CPU while nobody looks
         self.masters = MasterWeights(self.model, training.optimizer)
         self.averager = training.averaging.build(self.masters.weights())
         self.sampler = task.sampler(training.batch.tokens, training.seed)
@@ -96,6 +98,7 @@ class Trainer:
             report.note(f"the schedule's warmup is as long as the run: shortened to {self.schedule.warmup} steps")
         self.progress = Progress()
         self._stopping = False
+        self._ready = list[tuple[Batch, int]]()  # the next step's pieces, where they are made
 
     def parameters(self) -> int:
         """How many numbers the model holds, shared ones once."""
@@ -113,7 +116,7 @@ class Trainer:
                 f"the training text, or how it is prepared, has changed since {path} was written: put the old text "
                 "back, or start a new run in another run=DIR"
             )
-        groups: dict[str, dict[str, torch.Tensor]] = {"optimizer": {}, "average": {}, "random": {}}
+        groups: dict[str, dict[str, Tensor]] = {"optimizer": {}, "average": {}, "random": {}}
         for name, tensor in tensors.items():
             group, _, rest = name.partition("/")
             groups[group][rest] = tensor
@@ -125,19 +128,19 @@ class Trainer:
     def run(self) -> Progress:
         """The loop."""
         training, progress = self.recipe.training, self.progress
-        for indices in self._steps():
+        for indices, following in self._steps():
             started = time.perf_counter()
             with _memory_watched(training.batch):
-                self._take_step(indices)  # (1) forward, backward, update
+                self._take_step(indices, following)  # (1) forward, backward, update
             progress.seconds += time.perf_counter() - started
             if progress.step % LOG_EVERY == 0:
                 self._log()  # (2) tell
             look = progress.step % training.validation.every == 0 or progress.step == training.steps
-            if look and self.group.main:
+            if look and self._keeps:
                 self._validate()  # (3) judge, keep the best
                 self._save()  # (4) so that nothing is lost
             stopping, progress.early = self.group.any(self._stopping, progress.early)  # (5) all end, or none
-            if stopping and not look and self.group.main:
+            if stopping and not look and self._keeps:
                 self._save()
             if stopping and progress.step < training.steps:
                 self.group.wait()  # torchrun ends all when one has ended, and the main one may be saving
@@ -146,14 +149,28 @@ class Trainer:
                 break
         return progress
 
-    def _model(self, dtype: torch.dtype, initial: Path | None = None) -> nn.Module:
-        model = self.recipe.model.build(self.task.source_vocabulary, self.task.target_vocabulary)
+    @property
+    def _keeps(self) -> bool:
+        """Whether this process has something to give for what is judged and saved."""
+        return self.group.main or self.sharded
+
+    def _model(self) -> nn.Module:
+        return self.recipe.model.build(self.task.source_vocabulary, self.task.target_vocabulary)
+
+    def _learner(self, initial: Path | None) -> Learner:
+        """The model in the format that it computes in, or this process's parts of it."""
+        training, model = self.recipe.training, self._model()
         if initial is not None:
             self.task.start(model, initial)
-        return model.to(device=self.device, dtype=dtype)
+        if training.recompute == "layers":
+            recompute_layers(model)
+        learner = Learner(model.to(torch.bfloat16 if training.precision == "bf16" else torch.float32), self.task)
+        if self.sharded:
+            shard(learner, self.device)
+        return learner.to(self.device).train()
 
-    def _steps(self) -> Iterator[Indices]:
-        """The examples of each step still to take, epoch after epoch."""
+    def _steps(self) -> Iterator[tuple[Indices, Indices | None]]:
+        """The examples of each step still to take, epoch after epoch, and of the one that follows in the epoch."""
         progress, training = self.progress, self.recipe.training
         last = training.steps
         while progress.step < last and not progress.early:
@@ -162,19 +179,19 @@ class Trainer:
                 indices = plan[progress.position]
                 progress.position += 1
                 progress.step += 1
-                yield indices
+                yield indices, plan[progress.position] if progress.position < len(plan) else None
             if progress.position >= len(plan):
                 progress.epoch, progress.position = progress.epoch + 1, 0
 
-    def _take_step(self, indices: Indices) -> None:
+    def _take_step(self, indices: Indices, following: Indices | None = None) -> None:
         training, progress = self.recipe.training, self.progress
-        share = self.group.share(indices)
-        pieces = [piece for piece in np.array_split(share, training.batch.accumulate) if len(piece)]
-        batches = [self._batch(piece) for piece in pieces]
-        tokens = round(self.group.sum(sum(batch.target_tokens for batch in batches)))
+        pieces = self._ready or self._pieces(indices)
+        tokens = round(self.group.sum(sum(weight * batch.target_tokens for batch, weight in pieces)))
         self.group.seed(training.seed, progress.step)
-        likelihood = self.group.sum(sum(self._backward(batch, tokens) for batch in batches))
+        likelihoods = [self._backward(batch, weight, tokens) for batch, weight in pieces]
         self.masters.sum_gradients(self.group)
+        self._ready = [] if following is None else self._pieces(following)  # while a GPU still computes,
+        likelihood = self.group.sum(sum(each.item() for each in likelihoods))  # for which this waits
         norm = self.masters.clip(training.clip)
         if self._alarming(norm):
             self.masters.zero_grad()
@@ -186,15 +203,22 @@ class Trainer:
         progress.window_tokens += tokens
         progress.window_likelihood += likelihood
 
-    def _batch(self, indices: Indices) -> Batch:
-        return self.task.batch(indices, self.progress.epoch, self.recipe.training.seed).to(self.device)
+    def _pieces(self, indices: Indices) -> list[tuple[Batch, int]]:
+        """This process's part of a step, and what each piece weighs: 1; or 0 where no row was left for this process,
+        which learns then from the first, since all have to take part in what is exchanged.
+        """
+        accumulate, seed = self.recipe.training.batch.accumulate, self.recipe.training.seed
+        most = math.ceil(len(indices) / self.group.size)  # rows of the main process
+        shares = np.array_split(self.group.share(indices), min(accumulate, most))
+        rows = [(share, 1) if len(share) else (indices[:1], 0) for share in shares]
+        return [(self.task.batch(each, self.progress.epoch, seed), weight) for each, weight in rows]
 
-    def _backward(self, batch: Batch, tokens: int) -> float:
+    def _backward(self, batch: Batch, weight: int, tokens: int) -> Tensor:
         """Gradients of the loss a token; returns the piece's summed -log p."""
-        sums = self.task.loss(self.model, batch)
-        (sums.loss / tokens).backward()
+        sums: Sums = self.learner(batch.to(self.device))
+        (weight * sums.loss / tokens).backward()
         self.masters.gather_gradients()
-        return sums.likelihood.item()
+        return weight * sums.likelihood.detach()
 
     def _alarming(self, norm: float) -> bool:
         """Whether this step's gradient must not be taken; keeps count."""
@@ -239,28 +263,30 @@ class Trainer:
         """Judges the averaged weights on the development set, and keeps them when they are the best so far."""
         validation, progress = self.recipe.training.validation, self.progress
         self.averager.update_checkpoint()
-        weights = self.averager.weights()
+        weights = gathered(self.averager.weights(), self.group.main)
+        if self.judged is None:
+            return
         for name, parameter in self.judged.named_parameters():
             parameter.copy_(weights[name])
-        metrics = self.task.evaluate(self.judged, self.device)
+        metrics = self.task.evaluate(self.judged.to(self.device), self.device)
         self.report.validation(progress.step, metrics)
         metric = self.recipe.metric
         if better(metric, metrics[metric], progress.best):
             progress.best, progress.best_step = metrics[metric], progress.step
             progress.looks_without_better = 0
-            self._keep("model")
+            self._keep(self.judged, "model")
         else:
             progress.looks_without_better += 1
-        self._keep("last")
+        self._keep(self.judged.cpu(), "last")
         if validation.patience and progress.looks_without_better >= validation.patience:
             progress.early = True
             self.report.note(f"stopped early: no better {metric} since step {progress.best_step}", progress.step)
 
-    def _keep(self, name: str) -> None:
+    def _keep(self, judged: nn.Module, name: str) -> None:
         """The judged weights as a model directory."""
         path = self.directory / name
         try:
-            self.task.save(self.judged, self.recipe.model, self.recipe.decoding, path)
+            self.task.save(judged, self.recipe.model, self.recipe.decoding, path)
         except (OSError, SafetensorError) as error:
             raise UserError(
                 f"{path} cannot be written: {error}. The earlier checkpoints are whole: make room, then --resume"
@@ -272,6 +298,9 @@ class Trainer:
             **{f"average/{k}": v for k, v in self.averager.state_tensors().items()},
             **{f"random/{k}": v for k, v in checkpoint.random_state().items()},
         }
+        tensors = gathered(tensors, self.group.main)
+        if not self.group.main:
+            return
         state: dict[str, checkpoint.JSON] = {
             "progress": asdict(self.progress),
             "data": self.task.fingerprint,  # a hash of the text and of all that was done to it

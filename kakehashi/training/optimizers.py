@@ -14,10 +14,12 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, _foreach_add_, _foreach_copy_, _foreach_mul_, nn  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
+from torch.distributed.tensor import DTensor
 
 from kakehashi.config import Config, Family
 from kakehashi.errors import UserError
 from kakehashi.training.parallel import Group
+from kakehashi.training.sharding import part, whole
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 HALF_PRECISION = (torch.bfloat16, torch.float16)
@@ -147,8 +149,8 @@ class MasterWeights:
             _foreach_add_(*further)
 
     def sum_gradients(self, group: Group) -> None:
-        """Adds up the gathered gradients of all processes, in all of them."""
-        group.sum_gradients(self._masters.values())
+        """Adds up the gathered gradients of all processes, in all of them; those of parts are sums already."""
+        group.sum_gradients(master for master in self._masters.values() if not isinstance(master, DTensor))
 
     @torch.no_grad()
     def clip(self, max_norm: float) -> float:
@@ -157,7 +159,7 @@ class MasterWeights:
         A norm that is not finite is returned with the gradients untouched: such a step is the caller's to skip.
         """
         gradients = [master.grad for master in self._masters.values() if master.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients).item()
+        norm = whole(torch.nn.utils.get_total_norm(gradients)).item()
         if math.isfinite(norm) and norm > max_norm:
             _foreach_mul_(gradients, max_norm / (norm + CLIP_EPSILON))
         return norm
@@ -200,7 +202,7 @@ class MasterWeights:
             states[name][quantity] = value
         for name, master in self._masters.items():
             _check_shapes(name, master, states[name])
-            master.copy_(states[name].pop("master"))
+            master.copy_(part(states[name].pop("master"), master))
         self._load_optimizer(states)
         self._write_back()
 
@@ -210,7 +212,7 @@ class MasterWeights:
             layout = optimizer.state_dict()
             order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
             layout["state"] = {
-                index: {quantity: value.clone() for quantity, value in states[name].items()}
+                index: {quantity: part(value, self._masters[name]).clone() for quantity, value in states[name].items()}
                 for index, name in enumerate(order)
                 if states[name]
             }

@@ -1,7 +1,7 @@
 """The recipe: the root of a run's configuration."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -12,7 +12,7 @@ from kakehashi.tasks import TaskConfig
 from kakehashi.tasks.protocol import Metric
 from kakehashi.training.averaging import Averaging, ExponentialMovingAverage
 from kakehashi.training.growth import Growth, NoGrowth
-from kakehashi.training.optimizers import AdamW, Optimizer
+from kakehashi.training.optimizers import AdamW, Muon, Optimizer
 from kakehashi.training.schedules import InverseSqrt, Schedule
 
 PRESETS = Path(__file__).parent.parent / "presets"
@@ -57,7 +57,8 @@ class Training(Config):
 
     clip: the largest norm of the gradient. keep: checkpoints kept for `--resume`. recompute: `layers` keeps of each
     layer its input alone and computes the rest again in the backward pass: the same gradients in less memory, for
-    about a quarter more time.
+    about a quarter more time. data_parallel: what each of many processes holds of the model and its optimiser: all, or
+    (`shard`, for models that do not fit) one part of each parameter; the losses are the same.
     """
 
     steps: PositiveInt = 10_000
@@ -68,10 +69,20 @@ class Training(Config):
     clip: PositiveFloat = 1.0
     precision: Literal["bf16", "fp32"] = "bf16"
     recompute: Literal["none", "layers"] = "none"
+    data_parallel: Literal["replicate", "shard"] = "replicate"
     averaging: Averaging = ExponentialMovingAverage(decay=0.998)
     validation: Validation = Validation()
     alarm: Alarm = Alarm()
     keep: PositiveInt = 2
+
+    @model_validator(mode="after")
+    def _has_whole_matrices(self) -> Self:
+        if self.data_parallel == "shard" and isinstance(self.optimizer, Muon):
+            raise ValueError(
+                "optimizer=muon works on whole matrices, and data_parallel=shard leaves each process a part of them: "
+                "take optimizer=adamw, or data_parallel=replicate"
+            )
+        return self
 
 
 class Recipe(Config):
@@ -90,6 +101,8 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _possible(self) -> "Recipe":
         self.task.fits(self.model)
+        if self.training.data_parallel == "shard" and self.model.embeddings.pad == "frozen":
+            raise ValueError("model.embeddings.pad=frozen is not possible with training.data_parallel=shard")
         if self.metric not in self.task.metrics:
             raise ValueError(
                 f"training.validation.metric={self.metric}: a task of kind {self.task.kind} is judged by "

@@ -38,7 +38,8 @@ from kakehashi.training.report import Report, Silence, learning_curve
 RECIPE = "recipe.yaml"
 PREPARED = ("subwords", "vocabulary")  # what a task makes of its text before the first step
 LOCK = ".kakehashi-lock"
-FREE = ("training.steps", "training.batch.accumulate", "training.keep")  # settings that may change on resuming
+# settings that may change on resuming
+FREE = ("training.steps", "training.batch.accumulate", "training.keep", "training.data_parallel")
 
 
 @dataclass(frozen=True)

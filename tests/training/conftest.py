@@ -126,6 +126,13 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(directory)
 
 
+@pytest.fixture(scope="session")
+def prepared(workshop: Workshop) -> Workshop:
+    """With subwords and shards: what the main process makes before the others come."""
+    workshop.recipe().task.build(workshop.directory, workshop.cache)
+    return workshop
+
+
 @pytest.fixture(autouse=True)
 def closed(workshop: Workshop) -> Iterator[None]:
     """Closes the reports of the trainers that a test made."""
@@ -139,13 +146,13 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Trainer, int, Callable
     """Has a trainer do something just before it takes a step."""
 
     def at(trainer: Trainer, step: int, action: Callable[[], None]) -> None:
-        batch = trainer.task.batch
+        take = trainer._take_step
 
-        def watched(*arguments: Any) -> Any:
+        def watched(*indices: Any) -> None:
             if trainer.progress.step == step:
                 action()
-            return batch(*arguments)
+            take(*indices)
 
-        monkeypatch.setattr(trainer.task, "batch", watched)
+        monkeypatch.setattr(trainer, "_take_step", watched)
 
     return at

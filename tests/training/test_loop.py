@@ -157,6 +157,20 @@ def test_pieces_give_the_gradient_of_the_whole(
         assert (several[name] - gradient).norm() < 1e-5 * max(gradient.norm(), 0.01 * size), name
 
 
+def test_the_next_batch_is_made_while_this_one_is_at_work(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU still computes when the backward is asked for; the norm of the gradient has to be waited for."""
+    trainer = workshop.trainer(workshop.recipe("training.steps=3", "training.validation.every=9"), tmp_path)
+    order: list[str] = []
+    batch, backward, clip = trainer.task.batch, trainer._backward, trainer.masters.clip
+    for of, name, called in [(trainer.task, "batch", batch), (trainer, "_backward", backward)]:
+        monkeypatch.setattr(of, name, lambda *a, n=name, c=called: (order.append(n.strip("_")), c(*a))[1])
+    monkeypatch.setattr(trainer.masters, "clip", lambda norm: (order.append("norm"), clip(norm))[1])
+    trainer.run()
+    assert order == ["batch", *["backward", "batch", "norm"] * 3]
+
+
 # Alarms
 
 

@@ -2,13 +2,10 @@
 
 import json
 import math
-import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,78 +13,23 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from kakehashi.config import dump
-from kakehashi.data.batching import Indices
 from kakehashi.errors import UserError
 from kakehashi.tasks.protocol import Sums
 from kakehashi.training import loop, parallel
-from kakehashi.training.loop import Interrupted, Trainer
 from kakehashi.training.parallel import ALONE, Group, processes
 
 from .conftest import Workshop, assert_same_run, log_of, newest
+from .together import EXACT, gradients_of, losses, stop_at, together
 
 # Forked children hold no thread of ours that matters; Python warns of any.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
-EXACT = ("model.dropout=0", "training.steps=10", "training.validation.every=5")
-Work = Callable[[Group], None]
 
 
 @pytest.fixture(autouse=True)
 def frequent_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
-
-
-@pytest.fixture(scope="module")
-def prepared(workshop: Workshop) -> Workshop:
-    """With subwords and shards: what the main process makes before the others come."""
-    workshop.recipe().task.build(workshop.directory, workshop.cache)
-    return workshop
-
-
-def as_rank(rank: int, size: int, port: int, work: Work) -> None:
-    """What torchrun tells a process."""
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ |= {name: str(value) for name, value in names.items()} | {"TORCHELASTIC_RUN_ID": "test"}
-    with processes() as group:
-        work(group)
-
-
-def together(work: Work, size: int = 2) -> list[int | None]:
-    """Runs `work` in so many forked processes; their exit codes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    fork = multiprocessing.get_context("fork")
-    children = [fork.Process(target=as_rank, args=(rank, size, port, work)) for rank in range(size)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(timeout=120)
-        child.kill()
-    return [child.exitcode for child in children]
-
-
-def losses(run: Path) -> list[float]:
-    """All that was logged of the losses, and of the gradients' norms."""
-    lines = log_of(run, "train", "validation")
-    return [line[name] for line in lines for name in ("loss", "gradient_norm") if name in line]
-
-
-def gradients_of(trainer: Trainer, indices: Indices) -> dict[str, Tensor]:
-    """Those of one step, as they are clipped."""
-    found: dict[str, Tensor] = {}
-    clip = trainer.masters.clip
-
-    def watched(max_norm: float) -> float:
-        found.update({n: m.grad.clone() for n, m in trainer.masters._masters.items() if m.grad is not None})
-        return clip(max_norm)
-
-    trainer.masters.clip = watched
-    trainer._take_step(indices)
-    return found
 
 
 def test_every_example_of_a_step_has_one_process() -> None:
@@ -166,20 +108,6 @@ def test_the_number_of_processes_may_change(prepared: Workshop, tmp_path: Path) 
     assert newest(tmp_path / "many").name == "checkpoint-00000006"
     assert together(end) == [0, 0]
     assert losses(tmp_path / "many") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
-
-
-def stop_at(trainer: Trainer, step: int, asked: bool) -> None:
-    """Runs until the user interrupts at `step`: this process, or another."""
-    batch = trainer.task.batch
-
-    def watched(indices: Indices, epoch: int, seed: int) -> Any:
-        if asked and trainer.progress.step == step:
-            trainer.stop()
-        return batch(indices, epoch, seed)
-
-    trainer.task.batch = watched
-    with pytest.raises(Interrupted):
-        trainer.run()
 
 
 def test_stopped_and_resumed_by_as_many_gives_the_same_bits(prepared: Workshop, tmp_path: Path) -> None:
@@ -279,11 +207,11 @@ from kakehashi.training import loop
 loop.LOG_EVERY = 1
 number, once = getattr(signal, sys.argv.pop()), Path(sys.argv.pop())
 take = loop.Trainer._take_step
-def killed(trainer, indices):
+def killed(trainer, *indices):
     if trainer.progress.step == 7 and trainer.group.rank == 1 and not once.exists():
         once.touch()
         os.kill(os.getppid() if number == signal.SIGTERM else os.getpid(), number)
-    take(trainer, indices)
+    take(trainer, *indices)
 loop.Trainer._take_step = killed
 cli.main()
 """

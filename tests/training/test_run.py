@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -151,10 +152,10 @@ def test_a_signal_stops_and_resuming_finishes(
     take = Trainer._take_step
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
-    def interrupted(trainer: Trainer, indices: object) -> None:
+    def interrupted(trainer: Trainer, *indices: Any) -> None:
         if trainer.progress.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-        take(trainer, indices)
+        take(trainer, *indices)
 
     run = tmp_path / "stopped"
     with monkeypatch.context() as patch:
@@ -191,10 +192,10 @@ number = getattr(signal, sys.argv.pop())
 from kakehashi import cli
 from kakehashi.training.loop import Trainer
 take = Trainer._take_step
-def killed(trainer, indices):
+def killed(trainer, *indices):
     if trainer.progress.step == 7:
         os.kill(os.getpid(), number)
-    take(trainer, indices)
+    take(trainer, *indices)
 Trainer._take_step = killed
 cli.main()
 """

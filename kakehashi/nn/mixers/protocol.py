@@ -5,6 +5,7 @@ Shapes: R rows (hypotheses; sentences when training), N sentences, L tokens, S s
 """
 
 from abc import abstractmethod
+from collections import UserDict
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -13,6 +14,13 @@ from torch import Tensor, nn
 from kakehashi.nn.positions.protocol import HeadSizes, Mode, Position
 from kakehashi.nn.state import State
 from kakehashi.nn.variant import Variant
+
+
+class Losses(UserDict[str, Tensor]):
+    """Scalars to add to the loss a token, by the name of the part that wants it.
+
+    No `dict`, as layers write into it: FSDP gives a layer copies of those dicts that hold tensors.
+    """
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class Encoded:
     states: Tensor
     mask: Tensor
     more: dict[str, Tensor] = field(default_factory=dict)
-    losses: dict[str, Tensor] = field(default_factory=dict)
+    losses: Losses = field(default_factory=Losses)
 
     def select(self, sentences: Tensor) -> "Encoded":
         """These sentences, by index [n], in this order."""
@@ -68,7 +76,7 @@ class Context:
     memory: Encoded | None = None
     state: State | None = None
     alignments: list[Tensor] | None = None
-    losses: dict[str, Tensor] = field(default_factory=dict)
+    losses: Losses = field(default_factory=Losses)
     position: Position = field(default_factory=Position)
     position_context: dict[str, Tensor] = field(default_factory=dict)
 
