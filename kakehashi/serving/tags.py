@@ -16,7 +16,7 @@ from kakehashi.serving.protocol import Link
 from kakehashi.serving.words import Place, is_telling, occurrences, same_words, words
 
 _SURE = 4.0  # weight of a link between words that are the same letter by letter; the attention's are 1 at most
-_WINDOW = 240  # characters to either side of a place, whose links say where it goes
+_WINDOW = 60  # characters to either side of a place, whose links say where it goes
 _SEARCHED = 16  # words to either side, of which one is taken by a span that no link places
 
 Region = tuple[int, int]  # a run of words: the first, and the first after it
