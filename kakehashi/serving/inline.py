@@ -8,7 +8,7 @@ result is as sound as the source was.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -79,10 +79,12 @@ class Inline(Generic[Payload]):
     """
 
     def __init__(self, tokens: Sequence[Token[Payload]]) -> None:
-        self._tokens = tokens
+        self.tokens = tokens
         self._partners = _partners(tokens)
         self._core = _core(tokens, self._partners)
-        text, spans, self._tags = self._read()
+        self._tags: list[Sequence[Token[Payload]]] = []  # of each span: what opens and closes it, or the one atom
+        self._spaced: list[tuple[bool, bool]] = []  # whether spaces stood before and behind it
+        text, spans = self._read()
         margin = len(text) - len(text.lstrip())
         bare = text.strip()
         self._margins = text[:margin], text[margin + len(bare) :]
@@ -99,37 +101,39 @@ class Inline(Generic[Payload]):
                 tuple(dict.fromkeys(text[s.start : s.end] for s in spans if s.kept and text[s.start : s.end].strip())),
             )
 
-    def _read(self) -> tuple[str, list[Span], list[Sequence[Token[Payload]]]]:
-        """The text between the ends, its spans, and of each the tokens that open and close it, or the one atom."""
+    def _read(self) -> tuple[str, list[Span]]:
+        """The text between the ends, and its spans. Of the spaces around an atom that is not seen one is left."""
         text = ""
         spans: list[Span] = []
-        tags: list[Sequence[Token[Payload]]] = []
         around = [-1]
         for place in range(*self._core):
-            token = self._tokens[place]
+            token = self.tokens[place]
             if isinstance(token, Text):
-                text += token.text
+                unseen = place > self._core[0] and isinstance(self.tokens[place - 1], Atom) and text.endswith(" ")
+                text += token.text.removeprefix(" ") if unseen else token.text
             elif isinstance(token, Close) and place in self._partners:
                 opened = spans[around[-1]]
                 spans[around.pop()] = Span(opened.start, len(text), opened.parent)
             else:
                 seen = _seen(token)
                 spans.append(Span(len(text), len(text) + len(seen), around[-1], bool(seen)))
-                tags.append([token])
+                self._tags.append([token])
+                self._spaced.append((text[-1:].isspace(), _seen_after(self.tokens, place)[:1].isspace()))
                 text += seen
                 if place in self._partners:
                     around.append(len(spans) - 1)
-                    tags[-1] = token, self._tokens[self._partners[place]]
-        return text, spans, tags
+                    self._tags[-1] = token, self.tokens[self._partners[place]]
+        return text, spans
 
     def render(self, translated: Translated) -> Iterator[Token[Payload]]:
         """The tokens around and in a translation; as they were if that is the segment's own text."""
-        if self.segment is None or translated.text == self.segment.text:
-            return iter(self._tokens)
+        assert self.segment is not None
+        if translated.text == self.segment.text:
+            return iter(self.tokens)
         start, end = self._core
         before, after = self._margins
         return itertools.chain(
-            self._tokens[:start], _text(before), self._woven(translated), _text(after), self._tokens[end:]
+            self.tokens[:start], _text(before), self._woven(translated), _text(after), self.tokens[end:]
         )
 
     def _woven(self, translated: Translated) -> Iterator[Token[Payload]]:
@@ -150,12 +154,25 @@ class Inline(Generic[Payload]):
                     yield from between(left, right, span)
                     yield closed
                 else:
-                    before, after = _spaces(source, spans[span], target, places[span])
+                    before, after = _spaces(self._spaced[span], target, places[span])
                     yield from itertools.chain(_text(before), self._tags[span], _text(after))
                 start = right
             yield from _text(target[start:end])
 
         return between(0, len(target), -1)
+
+
+def segments_of(inlines: Iterable[Inline[Payload]]) -> list[Segment]:
+    return [inline.segment for inline in inlines if inline.segment]
+
+
+def rendered(
+    inlines: Iterable[Inline[Payload]], translations: Iterable[Translated]
+) -> Iterator[Iterator[Token[Payload]]]:
+    """The tokens of each run, with the next of the translations if it has a segment."""
+    remaining = iter(translations)
+    for inline in inlines:
+        yield inline.render(next(remaining)) if inline.segment else iter(inline.tokens)
 
 
 def _text(text: str) -> Iterator[Text]:
@@ -170,11 +187,14 @@ def _seen(token: Text | Open[Payload] | Close[Payload] | Atom[Payload]) -> str:
     return token.text if isinstance(token, Text) else ""
 
 
-def _spaces(source: str, span: Span, target: str, place: Place) -> tuple[str, str]:
+def _seen_after(tokens: Sequence[Token[Payload]], place: int) -> str:
+    return _seen(tokens[place + 1]) if place + 1 < len(tokens) else ""
+
+
+def _spaces(wanted: tuple[bool, bool], target: str, place: Place) -> tuple[str, str]:
     """The spaces that an atom needs before and behind it, so that words keep as far from it as in the source."""
     if place[0] < place[1]:
         return "", ""
-    wanted = source[: span.start][-1:].isspace(), source[span.end :][:1].isspace()
     there = not target[: place[0]][-1:].strip(), not target[place[0] :][:1].strip()
     before, after = wanted[0] and not there[0], wanted[1] and not there[1]
     return " " * (before and (wanted[1] or not there[1])), " " * (after and (wanted[0] or not there[0]))

@@ -36,6 +36,11 @@ def words(text: str, *, cuts: Set[int] = frozenset(), soft_cuts: Set[int] = froz
     return found
 
 
+def is_unspaced(character: str) -> bool:
+    """Whether a letter is of a script without spaces between words."""
+    return _UNSPACED.match(character) is not None
+
+
 def _kind(text: str, place: int, before: str) -> str:
     """Which characters may follow one another in a word; '' for white space."""
     character = text[place]
@@ -48,7 +53,7 @@ def _kind(text: str, place: int, before: str) -> str:
     if character.isalnum() or character == "_":
         if "\u30a1" <= character <= "\u30ff":
             return "katakana"
-        return "unspaced" if _UNSPACED.match(character) else "word"
+        return "unspaced" if is_unspaced(character) else "word"
     if character in "'’" and before == "word" and text[place + 1 : place + 2].isalnum():
         return "word"
     return "sign"
@@ -87,6 +92,6 @@ def is_telling(phrase: str) -> bool:
 
 def occurrences(phrase: str, text: str) -> Iterator[Place]:
     """Where a phrase stands in a text, not as a part of a longer word."""
-    before = r"(?<!\w)" if phrase[:1].isalnum() and not _UNSPACED.match(phrase[0]) else ""
-    after = r"(?!\w)" if phrase[-1:].isalnum() and not _UNSPACED.match(phrase[-1]) else ""
+    before = r"(?<!\w)" if phrase[:1].isalnum() and not is_unspaced(phrase[0]) else ""
+    after = r"(?!\w)" if phrase[-1:].isalnum() and not is_unspaced(phrase[-1]) else ""
     return (match.span() for match in re.finditer(before + re.escape(phrase) + after, text))
