@@ -8,6 +8,7 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import EllipsisType
 from typing import Any, Literal, NamedTuple, get_origin
 
 from pydantic import Field, PositiveFloat, SecretStr
@@ -15,6 +16,7 @@ from pydantic import Field, PositiveFloat, SecretStr
 from kakehashi.config import Config, ConfigError, resolve
 from kakehashi.config.places import alternatives
 from kakehashi.config.tree import parse
+from kakehashi.serving.engine import EngineSettings
 from kakehashi.serving.limits import Access, Limits
 from kakehashi.serving.memory import MemorySettings
 
@@ -47,6 +49,7 @@ class ServerSettings(Config):
     admin_key: SecretStr | None = Field(
         default=None, description="The key with which corrections are reviewed; null: nobody may over HTTP."
     )
+    engine: EngineSettings = Field(default_factory=EngineSettings)
     limits: Limits = Limits()
     access: Access = Access()
     memory: MemorySettings = Field(default_factory=MemorySettings)  # its path is relative to where the server begins
@@ -77,7 +80,8 @@ def settings_of(config: type[Config] = ServerSettings, path: tuple[str, ...] = (
         if isinstance(inner, type) and issubclass(inner, Config):
             yield from settings_of(inner, (*path, name))
         else:
-            yield Setting((*path, name), field.annotation, field.default, field.description or "")
+            default = Ellipsis if field.default_factory else field.default
+            yield Setting((*path, name), field.annotation, default, field.description or "")
 
 
 def load_settings(file: Path | None, environment: Mapping[str, str], options: Sequence[str]) -> ServerSettings:
@@ -121,6 +125,8 @@ def _shown(default: Any) -> str:
     match default:
         case None:
             return "null"
+        case EllipsisType():  # what it is depends on the machine, as the description says
+            return ""
         case tuple():
             return ", ".join(f"`{each}`" for each in default) or "none"
         case bool():
