@@ -105,7 +105,9 @@ def import_(
                     raise UserError("a TSV file names no languages: add --from and --to")
                 entries = read_tsv(stream, selection.source_language, selection.target_language)
             else:
-                entries = read_tmx(stream)
+                entries = read_tmx(
+                    stream, [code for code in (selection.source_language, selection.target_language) if code]
+                )
             count = memory.store(entries, selection.state or "approved")
     except FileNotFoundError as error:
         raise UserError(f"there is no file {file}") from error

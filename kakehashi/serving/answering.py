@@ -12,29 +12,23 @@ from fastapi import Request as HttpRequest
 from starlette.requests import ClientDisconnect
 
 from kakehashi.data.terms import Wording
-from kakehashi.serving.codes import shown
+from kakehashi.errors import UserError
 from kakehashi.serving.context import Admitted, Server
 from kakehashi.serving.engine import Engine
 from kakehashi.serving.limits import Allowance
 from kakehashi.serving.memory import Correction, Match
+from kakehashi.serving.origins import AUTO, SHOWN, Origin, known, no_direction, origins, percent, require_direction
 from kakehashi.serving.protocol import Answer, Broken, Busy, Request, TooLate, UnknownDirection
 from kakehashi.serving.refusals import Refusal, busy, invalid
-from kakehashi.serving.schemas import AUTO, Translate
+from kakehashi.serving.schemas import Translate
 
 T = TypeVar("T")
 
 AT_ONCE = 64  # texts of one request that are with the engine at a time
-UNKNOWN = "en"  # what a text is called in which no language is found
+PAUSE = 0.05  # seconds after which a text is offered again to a full queue
+AGAIN = 1.0  # seconds after which to try again what failed by no fault of the client
 
 FORMATS: dict[str, Callable[[Engine, Request], Awaitable[Answer]]] = {"text": Engine.translate}
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The language of a text: the engine's code, and (for `auto`) what detection says of it."""
-
-    language: str
-    detected: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,154 +45,122 @@ async def answered(server: Server, admitted: Admitted[Translate]) -> dict[str, A
     """The response. Raises Refusal."""
     asked = admitted.asked
     _within_limits(server, asked, admitted.allowance)
-    origins = await origins_of(server, asked.texts, asked.source)
-    target = server.codes.read(asked.target)
-    if target is None:
-        raise Refusal(400, f"{asked.target} is not supported")
+    found = await origins(server, asked.texts, asked.source)
+    target = known(server, asked.target)
     if asked.format not in FORMATS:
-        raise Refusal(400, f"{asked.format} format is not supported")
-    for language in dict.fromkeys(origin.language for origin in origins):
-        _possible(server, language, target)
-    corrections = await asyncio.to_thread(_corrections, server, asked.texts, origins, target)
+        raise Refusal(400, f"{asked.format[:SHOWN]} format is not supported")
+    for language in dict.fromkeys(origin.language for origin in found):
+        require_direction(server, language, target)
+    corrections = await asyncio.to_thread(_corrections, server, asked.texts, found, target)
     try:
-        return _response(asked, await _items(server, asked, origins, target, corrections))
+        return _response(asked, await _Texts(server, asked, target).all(found, corrections))
     except Busy as error:
         raise busy(error.retry_after) from error
     except (TooLate, Broken) as error:
-        raise busy(1.0) from error
-    except UnknownDirection as error:
-        raise _no_direction(server, error.source, error.target) from error
+        raise busy(AGAIN) from error
+    except UnknownDirection as error:  # of the model that was asked for
+        raise no_direction(server, error.source, error.target) from error
+    except UserError as error:  # wording that a model cannot follow
+        raise invalid(str(error)) from error
 
 
 def _within_limits(server: Server, asked: Translate, allowance: Allowance) -> None:
-    limits = server.settings.limits
+    limits, longest = server.settings.limits, max(map(len, asked.texts))
     if asked.alternatives > limits.alternatives:
         raise invalid(f"alternatives parameter must be <= {limits.alternatives}")
-    if isinstance(asked.q, list) and limits.batch is not None and len(asked.q) > limits.batch:
-        raise invalid(f"request ({len(asked.q)}) exceeds text limit ({limits.batch})")
-    longest = max(map(len, asked.texts))
+    if limits.batch is not None and len(asked.texts) > limits.batch:
+        raise invalid(f"request ({len(asked.texts)}) exceeds text limit ({limits.batch})")
     if allowance.characters is not None and longest > allowance.characters:
         raise invalid(f"request ({longest}) exceeds text limit ({allowance.characters})")
     if len(asked.glossary) > limits.glossary:
         raise invalid(f"glossary ({len(asked.glossary)}) exceeds limit ({limits.glossary})")
-    models = server.engine.status().models
-    if asked.model is not None and asked.model not in models:
-        raise invalid(f"no such model; models: {', '.join(models)}")
+    if asked.model is not None and asked.model not in (models := server.engine.status().models):
+        raise invalid(f"there is no such model; there are {', '.join(models)}")
 
 
-async def origins_of(server: Server, texts: Sequence[str], source: str) -> list[Origin]:
-    """The language of each text. Raises Refusal for one that is not known."""
-    if source.lower() == AUTO:
-        return await asyncio.to_thread(_detected, server, texts)
-    language = server.codes.read(source)
-    if language is None:
-        raise Refusal(400, f"{source} is not supported")
-    return [Origin(language)] * len(texts)
-
-
-def _detected(server: Server, texts: Sequence[str]) -> list[Origin]:
-    """Each text's own language, the likeliest of those that are known; else that of all texts together."""
-    origins = [_detect(server, text) for text in texts]
-    if None not in origins:
-        return [origin for origin in origins if origin is not None]
-    of_all = _detect(server, "\n".join(texts))
-    if of_all is None:
-        raise Refusal(400, f"{AUTO} is not supported")
-    return [origin or of_all for origin in origins]
-
-
-def _detect(server: Server, text: str) -> Origin | None:
-    """None where a language is found, but none that is known."""
-    found = server.engine.detect(text)
-    if not found:
-        known = server.codes.read(UNKNOWN) or next(iter(server.codes.languages))
-        return Origin(known, {"confidence": 0.0, "language": UNKNOWN})
-    for each in found:
-        if language := server.codes.nearest(each.language):
-            return Origin(language, {"confidence": percent(each.confidence), "language": shown(language)})
-    return None
-
-
-def _possible(server: Server, source: str, target: str) -> None:
-    if target not in server.codes.languages[source].targets:
-        raise _no_direction(server, source, target)
-
-
-def _no_direction(server: Server, source: str, target: str) -> Refusal:
-    title = server.codes.title
-    return Refusal(400, f"{title(target)} is not available as a target language from {title(source)}")
-
-
-def _corrections(
-    server: Server, texts: Sequence[str], origins: Sequence[Origin], target: str
-) -> list[Correction | None]:
+def _corrections(server: Server, texts: Sequence[str], found: Sequence[Origin], target: str) -> list[Correction | None]:
     """What the memory answers, asked once for each source language."""
-    found: list[Correction | None] = [None] * len(texts)
-    for language in dict.fromkeys(origin.language for origin in origins):
-        places = [i for i, origin in enumerate(origins) if origin.language == language]
+    corrections: list[Correction | None] = [None] * len(texts)
+    for language in dict.fromkeys(origin.language for origin in found):
+        places = [i for i, origin in enumerate(found) if origin.language == language]
         answers = server.memory.answers(language, target, [texts[i] for i in places])
         for i, answer in zip(places, answers, strict=True):
-            found[i] = answer
-    server.metrics.memory.inc(sum(answer is not None for answer in found))
-    return found
+            corrections[i] = answer
+    server.metrics.memory.inc(sum(correction is not None for correction in corrections))
+    return corrections
 
 
-async def _items(
-    server: Server,
-    asked: Translate,
-    origins: Sequence[Origin],
-    target: str,
-    corrections: Sequence[Correction | None],
-) -> list[Item]:
-    """All answers, a few at a time; the first failure drops the others."""
-    places = asyncio.Semaphore(AT_ONCE)
-    wording = Wording(asked.glossary) if asked.glossary else None
+class _Texts:
+    """The texts of one request on their way, a few at a time.
 
-    async def one(text: str, origin: Origin, correction: Correction | None) -> Item:
+    Once the engine has answered one, the others wait for a place in its queue where that is full: so a long list is
+    refused at its beginning or not at all.
+    """
+
+    def __init__(self, server: Server, asked: Translate, target: str) -> None:
+        self._server, self._asked, self._target = server, asked, target
+        self._wording = Wording(asked.glossary) if asked.glossary else None
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._begun = False
+
+    async def all(self, found: Sequence[Origin], corrections: Sequence[Correction | None]) -> list[Item]:
+        """In their order; the first failure drops the others."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                texts = zip(self._asked.texts, found, corrections, strict=True)
+                tasks = [group.create_task(self._item(*each)) for each in texts]
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _item(self, text: str, origin: Origin, correction: Correction | None) -> Item:
+        async with self._places:
+            answer = await self._answer(text, origin, correction)
+            matches: list[Match] = []
+            if self._asked.matches:
+                similar = self._server.memory.similar
+                matches = await asyncio.to_thread(similar, origin.language, self._target, text)
+        return Item(origin, answer, correction, matches)
+
+    async def _answer(self, text: str, origin: Origin, correction: Correction | None) -> Answer:
+        """A correction in the engine's place; what the engine would have said is then the first alternative."""
+        if correction is None:
+            answer = await self._translated(text, origin)
+        elif not self._asked.alternatives:
+            return Answer(_within(text, correction.entry.target))
+        else:
+            own = await self._translated(text, origin)
+            answer = Answer(_within(text, correction.entry.target), (own.text, *own.alternatives))
+        others = dict.fromkeys(other for other in answer.alternatives if other != answer.text)
+        return replace(answer, alternatives=tuple(others)[: self._asked.alternatives])
+
+    async def _translated(self, text: str, origin: Origin) -> Answer:
         request = Request(
             text,
             origin.language,
-            target,
-            alternatives=asked.alternatives,
-            alignment=asked.alignment,
-            wording=wording,
-            deadline=server.settings.deadline,
-            model=asked.model,
+            self._target,
+            alternatives=self._asked.alternatives,
+            alignment=self._asked.alignment,
+            wording=self._wording,
+            deadline=self._server.settings.deadline,
+            model=self._asked.model,
         )
-        async with places:
-            answer = await _answer(server, asked, request, correction)
-            like = server.memory.similar
-            matches = await asyncio.to_thread(like, origin.language, target, text) if asked.matches else ()
-        return Item(origin, answer, correction, matches)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(*each)) for each in zip(asked.texts, origins, corrections, strict=True)]
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-    return [task.result() for task in tasks]
-
-
-async def _answer(server: Server, asked: Translate, request: Request, correction: Correction | None) -> Answer:
-    """A correction answers in the engine's place; what the engine would have said is then its first alternative."""
-    if correction is not None and not asked.alternatives:
-        return Answer(_within(request.text, correction.entry.target))
-    answer = await FORMATS[asked.format](server.engine, request)
-    if correction is not None:
-        others = (answer.text, *answer.alternatives)
-        answer = Answer(_within(request.text, correction.entry.target), others)
-    others = dict.fromkeys(text for text in answer.alternatives if text != answer.text)
-    return replace(answer, alternatives=tuple(others)[: asked.alternatives])
+        while True:
+            try:
+                answer = await FORMATS[self._asked.format](self._server.engine, request)
+            except Busy:
+                if not self._begun or not self._server.engine.status().accepting:
+                    raise
+                await asyncio.sleep(PAUSE)
+            else:
+                self._begun = True
+                return answer
 
 
 def _within(text: str, target: str) -> str:
     """A translation between the white space that surrounds its text."""
     start = len(text) - len(text.lstrip())
     return text[:start] + target + text[len(text.rstrip()) :]
-
-
-def percent(share: float) -> float:
-    return round(100 * share, 2)
 
 
 def _response(asked: Translate, items: Sequence[Item]) -> dict[str, Any]:
@@ -214,27 +176,26 @@ def _response(asked: Translate, items: Sequence[Item]) -> dict[str, Any]:
     if asked.alignment:
         parts["alignment"] = [[asdict(link) for link in item.answer.links] for item in items]
     if asked.matches:
-        parts["matches"] = [[_match(match, item) for match in item.matches] for item in items]
+        parts["matches"] = [[_match(match, item.correction) for match in item.matches] for item in items]
     if asked.notes:
         parts["notes"] = [item.answer.notes for item in items]
     return {name: values if isinstance(asked.q, list) else values[0] for name, values in parts.items()}
 
 
-def _match(match: Match, item: Item) -> dict[str, Any]:
+def _match(match: Match, answer: Correction | None) -> dict[str, Any]:
     correction = match.correction
     return {
         "q": correction.entry.source,
         "s": correction.entry.target,
         "state": correction.state,
         "score": round(match.score, 1),
-        "answered": item.correction is not None and correction.id == item.correction.id,
+        "answered": correction == answer,
     }
 
 
 async def unless_gone(request: HttpRequest, work: Coroutine[Any, Any, T]) -> T:
-    """The work's result; work that is not done when its client goes away is cancelled. Raises ClientDisconnect."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(request))
+    """The work's result; it is cancelled when its client goes away. Raises ClientDisconnect."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():

@@ -6,7 +6,8 @@ translation has as many, else one line. XML is read with external entities and e
 and unit by unit, so that a file needs no more memory than its longest unit.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import IO
 from xml.etree.ElementTree import Element, ParseError
@@ -64,8 +65,11 @@ def write_tsv(corrections: Iterable[Correction]) -> Iterator[str]:
                 yield f"{source}\t{target}\n"
 
 
-def read_tmx(file: IO[bytes]) -> Iterator[Entry]:
-    """The units, each translation of each as an entry. Raises UserError for what is no TMX or holds no text."""
+def read_tmx(file: IO[bytes], languages: Sequence[str] = ()) -> Iterator[Entry]:
+    """The units, each translation of each as an entry. Raises UserError for what is no TMX or holds no text.
+
+    A language that is none of `languages` but has the first subtag of one is taken for that: en-US for en.
+    """
     header, root = "*all*", None
     try:
         for event, element in iterparse(file, events=("start", "end")):
@@ -75,12 +79,20 @@ def read_tmx(file: IO[bytes]) -> Iterator[Entry]:
             if element.tag == "header":
                 header = element.get("srclang", header)
             elif element.tag == "tu":
-                yield from _entries(element, header)
+                yield from (_renamed(entry, languages) for entry in _entries(element, header))
                 root.clear()  # what was read is not needed any more
     except (ParseError, DefusedXmlException) as error:
         raise UserError(f"not a TMX file that can be read: {error or type(error).__name__}") from error
     if root is None or root.tag != "tmx":
         raise UserError("not a TMX file: its root is no <tmx>")
+
+
+def _renamed(entry: Entry, languages: Sequence[str]) -> Entry:
+    def meant(code: str) -> str:
+        relatives = (known for known in languages if known.split("-")[0] == code.split("-")[0])
+        return code if code in languages else next(relatives, code)
+
+    return replace(entry, source_language=meant(entry.source_language), target_language=meant(entry.target_language))
 
 
 def _entries(unit: Element, header: str) -> Iterator[Entry]:

@@ -5,18 +5,19 @@ from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import StreamingResponse
 
 from kakehashi.errors import UserError
-from kakehashi.serving.answering import origins_of
 from kakehashi.serving.codes import shown
 from kakehashi.serving.context import Admitted, Server, ThisServer, admitted, from_anywhere, from_query, reviewer
 from kakehashi.serving.exchange import read_tmx, read_tsv, write_tmx, write_tsv
 from kakehashi.serving.memory import Correction, Duplicate, Entry, Selection
 from kakehashi.serving.openapi import body, query, refusals
+from kakehashi.serving.origins import known, origins
 from kakehashi.serving.refusals import Refusal, invalid
 from kakehashi.serving.schemas import (
+    LARGEST,
     CorrectionShown,
     Decision,
     Exchange,
@@ -44,8 +45,8 @@ async def suggest(
     asked = admission.asked
     if server.settings.memory.suggestions == "off":
         raise Refusal(403, "Suggestions are disabled on this server.")
-    (origin,) = await origins_of(server, [asked.q], asked.source)
-    entry = Entry(origin.language, _code(server, asked.target), asked.q, asked.s)
+    (origin,) = await origins(server, [asked.q], asked.source)
+    entry = Entry(origin.language, known(server, asked.target), asked.q, asked.s)
     await asyncio.to_thread(server.memory.add, entry)
     return {"success": True}
 
@@ -56,7 +57,7 @@ async def corrections(
 ) -> dict[str, list[dict[str, Any]]]:
     """Corrections, the newest first; the next page with the last one's `id` as `before`."""
     selection = Selection(
-        asked.state, *(_known(server, code) for code in (asked.source, asked.target)), search=asked.search
+        asked.state, *(_code(server, code) for code in (asked.source, asked.target)), search=asked.search
     )
     found = await asyncio.to_thread(server.memory.page, selection, asked.before, asked.limit)
     return {"corrections": [_shown(correction) for correction in found]}
@@ -66,7 +67,9 @@ async def corrections(
     "/{number}", response_model=CorrectionShown, responses=refusals(401, 404, 409), openapi_extra=body(Decision)
 )
 async def decide(
-    number: int, server: ThisServer, decision: Annotated[Decision, Depends(from_anywhere(Decision))]
+    number: Annotated[int, Path(ge=1, le=LARGEST)],
+    server: ThisServer,
+    decision: Annotated[Decision, Depends(from_anywhere(Decision))],
 ) -> dict[str, Any]:
     """Approve, reject or edit a correction."""
     try:
@@ -81,7 +84,7 @@ async def decide(
 @review.get("/export", response_class=StreamingResponse, responses=refusals(401), openapi_extra=query(Exchange))
 async def export(server: ThisServer, asked: Annotated[Exchange, Depends(from_anywhere(Exchange))]) -> StreamingResponse:
     """Corrections as TMX, or those of one language pair as TSV."""
-    source, target = (_known(server, code) for code in (asked.source, asked.target))
+    source, target = (_code(server, code) for code in (asked.source, asked.target))
     if asked.format == "tsv" and (source is None or target is None):
         raise invalid("TSV holds one language pair: name source and target")
     kind, write = WRITERS[asked.format]
@@ -105,21 +108,14 @@ async def import_(
 
 def _read(server: Server, file: BytesIO, asked: Exchange) -> Iterator[Entry]:
     if asked.format == "tmx":
-        return read_tmx(file)
+        return read_tmx(file, list(server.codes.languages))
     if asked.source is None or asked.target is None:
         raise invalid("TSV names no languages: name source and target")
-    return read_tsv(file, _code(server, asked.source), _code(server, asked.target))
+    return read_tsv(file, known(server, asked.source), known(server, asked.target))
 
 
-def _code(server: Server, text: str) -> str:
-    code = server.codes.read(text)
-    if code is None:
-        raise Refusal(400, f"{text} is not supported")
-    return code
-
-
-def _known(server: Server, text: str | None) -> str | None:
-    return None if text is None else _code(server, text)
+def _code(server: Server, text: str | None) -> str | None:
+    return None if text is None else known(server, text)
 
 
 def _shown(correction: Correction) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse
 
-from kakehashi.serving.answering import UNKNOWN, answered, percent, unless_gone
+from kakehashi.serving.answering import answered, unless_gone
 from kakehashi.serving.codes import shown
 from kakehashi.serving.context import Admitted, ThisServer, admitted
 from kakehashi.serving.openapi import body, refusals
-from kakehashi.serving.schemas import AUTO, Detect, Detected, FrontendSettings, LanguageShown, Translate, Translated
+from kakehashi.serving.origins import AUTO, nothing_found, shown_detection
+from kakehashi.serving.schemas import Detect, Detected, FrontendSettings, LanguageShown, Translate, Translated
 
 MOST_DETECTED = 3
 FILE_FORMATS: tuple[str, ...] = ()  # suffixes of files that can be translated
@@ -34,9 +35,7 @@ async def detect(
 ) -> list[dict[str, Any]]:
     """Say in which language a text is, or all texts of a list together: the likeliest first."""
     found = await asyncio.to_thread(server.engine.detect, "\n".join(admission.asked.texts))
-    if not found:
-        return [{"confidence": 0.0, "language": UNKNOWN}]
-    return [{"confidence": percent(d.confidence), "language": shown(d.language)} for d in found[:MOST_DETECTED]]
+    return [shown_detection(each) for each in found[:MOST_DETECTED]] or [nothing_found()]
 
 
 @router.get("/languages", response_model=list[LanguageShown])

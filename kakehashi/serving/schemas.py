@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from kakehashi.serving.memory import State, tidy
 from kakehashi.serving.refusals import Refusal, invalid
 
-AUTO = "auto"  # the source language of which the server judges itself
+LARGEST = 2**31 - 1  # number of a correction
 
 Text = Annotated[str, Field(min_length=1)]
 Stored = Annotated[str, AfterValidator(tidy), Field(min_length=1)]
@@ -33,8 +33,15 @@ class Asked(BaseModel):
     api_key: str | None = Field(default=None, description="Also as `apiKey`, or as `Authorization: Bearer KEY`.")
 
 
-class Translate(Asked):
+class Texts(Asked):
     q: Text | Annotated[list[str], Field(min_length=1)] = Field(description="A text, or (in JSON) a list of texts.")
+
+    @property
+    def texts(self) -> list[str]:
+        return self.q if isinstance(self.q, list) else [self.q]
+
+
+class Translate(Texts):
     source: Text = Field(description="The language of the text, or `auto`.")
     target: Text = Field(description="The language into which to translate.")
     format: str = Field(default="text", json_schema_extra={"enum": ["text", "html"]})
@@ -48,13 +55,9 @@ class Translate(Asked):
     ] = Field(default={}, description="Terms and their translations, or (a list) terms that stay as they are.")
     model: Text | None = Field(default=None, description="The name of a model; without one the best for the languages.")
 
-    @property
-    def texts(self) -> list[str]:
-        return self.q if isinstance(self.q, list) else [self.q]
 
-
-class Detect(Asked):
-    q: Text | Annotated[list[str], Field(min_length=1)] = Field(description="A text, or (in JSON) a list of texts.")
+class Detect(Texts):
+    """The language of the texts is asked for."""
 
 
 class Suggest(Asked):
@@ -77,8 +80,8 @@ class Listing(BaseModel):
     state: State | None = None
     source: str | None = Field(default=None, description="Language of the texts.")
     target: str | None = Field(default=None, description="Language of the translations.")
-    search: str | None = Field(default=None, description="A part of the text or of its translation.")
-    before: int | None = Field(default=None, description="The `id` after which the last page ended.")
+    search: Stored | None = Field(default=None, description="A part of the text or of its translation.")
+    before: int | None = Field(default=None, ge=1, le=LARGEST, description="The `id` after which the last page ended.")
     limit: int = Field(default=50, ge=1, le=500)
 
 

@@ -29,7 +29,7 @@ async def _serve(models: Sequence[Path], settings: ServerSettings) -> None:
     memory = Memory.open(settings.memory)
     try:
         async with Engine(models, settings.engine) as engine:
-            server = uvicorn.Server(_config(engine, memory, settings))
+            server = uvicorn.Server(configured(engine, memory, settings))
             await server.serve()  # (1) until told to stop; then nothing new, and what runs to its end
             await engine.drain()  # (2)
     finally:
@@ -38,7 +38,7 @@ async def _serve(models: Sequence[Path], settings: ServerSettings) -> None:
         raise UserError(f"cannot listen on {settings.host}, port {settings.port}: is it taken, or not this machine's?")
 
 
-def _config(engine: Engine, memory: Memory, settings: ServerSettings) -> uvicorn.Config:
+def configured(engine: Engine, memory: Memory, settings: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(engine, memory, settings),
         host=settings.host,

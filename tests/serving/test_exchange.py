@@ -62,6 +62,13 @@ def test_what_is_no_tmx(file: BytesIO, said: str) -> None:
         list(read_tmx(file))
 
 
+def test_languages_of_others_are_taken_for_relatives_of_ours() -> None:
+    (entry,) = read_tmx(tmx(TU.format("")), ["en", "de-at", "de"])
+    assert (entry.source_language, entry.target_language) == ("en", "de")
+    (entry,) = read_tmx(tmx(TU.format("")), ["fr"])
+    assert (entry.source_language, entry.target_language) == ("en-us", "de")
+
+
 def test_tsv_is_a_corpus(tmp_path: Path) -> None:
     entries = [
         Entry("en", "ja", 'one\ttwo "quoted"', "x"),
