@@ -34,9 +34,13 @@ class Job:
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Self:
-        terms = tuple((source, target) for source, target in told["terms"])
         return cls(
-            **{**told, "terms": terms, "required": tuple(told["required"]), "forbidden": tuple(told["forbidden"])}
+            told["model"],
+            told["count"],
+            told["alignment"],
+            tuple((source, target) for source, target in told["terms"]),
+            tuple(told["required"]),
+            tuple(told["forbidden"]),
         )
 
 
@@ -53,8 +57,13 @@ class Found:
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Self:
-        links = tuple((a, b, c, d, weight) for a, b, c, d, weight in told["links"])
-        return cls(**{**told, "texts": tuple(told["texts"]), "links": links, "notes": tuple(told["notes"])})
+        return cls(
+            tuple(told["texts"]),
+            told["log_probability"],
+            told["tokens"],
+            tuple((a, b, c, d, weight) for a, b, c, d, weight in told["links"]),
+            tuple(told["notes"]),
+        )
 
 
 def batch_message(job: Job, directory: str, texts: Sequence[str]) -> dict[str, Any]:

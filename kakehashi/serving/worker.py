@@ -26,12 +26,15 @@ from kakehashi.serving.mending import translate
 from kakehashi.serving.wire import LENGTH_BYTES, Job, packed
 from kakehashi.translator import Translator
 
+Weights = Precision | Literal["int8"]
+
 
 class Models:
     """The models in this process, by name."""
 
-    def __init__(self, precision: Precision | Literal["int8"], batch_tokens: int) -> None:
-        self.precision, self.batch_tokens = precision, batch_tokens
+    def __init__(self, precision: Weights, batch_tokens: int) -> None:
+        self.precision: Weights = precision
+        self.batch_tokens = batch_tokens
         self.translators: dict[str, Translator] = {}
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any] | None:
@@ -77,7 +80,7 @@ def main() -> None:
     precision, batch_tokens = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
-    models = Models(cast(Literal["fp32", "bf16", "int8"], precision), int(batch_tokens))
+    models = Models(cast(Weights, precision), int(batch_tokens))
     answers.write(packed({"ready": True}))
     answers.flush()
     try:
