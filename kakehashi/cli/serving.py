@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -119,11 +120,9 @@ def import_(
 
 
 def _require_libraries() -> None:
-    try:
-        import fastapi  # noqa: F401 - to see whether it is there
-        import sqlalchemy  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"serving needs further packages ({error.name}): pip install 'kakehashi[serve]'") from error
+    missing = [name for name in ("fastapi", "uvicorn", "sqlalchemy", "lingua") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"serving needs further packages ({', '.join(missing)}): pip install 'kakehashi[serve]'")
 
 
 def _opened(database: str, *, create: bool = False) -> "Memory":

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal
 import sqlalchemy as sql
 from pydantic import BeforeValidator, Field
 from rapidfuzz import fuzz, process
+from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
@@ -274,7 +275,7 @@ def _engine(url: sql.URL) -> sql.Engine:
         return sql.create_engine(url, hide_parameters=True, pool_pre_ping=True)
     engine = sql.create_engine(url, hide_parameters=True, connect_args={"timeout": 30})
 
-    @sql.event.listens_for(engine, "connect")
+    @event.listens_for(engine, "connect")
     def _durable(connection: Any, _: object) -> None:
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sql
+from sqlalchemy import event
 from sqlalchemy.dialects import postgresql
 
 from kakehashi.errors import UserError
@@ -214,7 +215,7 @@ def test_statements_are_postgresql_too(settings: MemorySettings) -> None:
     memory.add(entry("Hello.", "one"))
     statements: list[Any] = [suggesting(postgresql.insert, ("pending",)), importing(postgresql.insert)]
 
-    @sql.event.listens_for(memory._engine, "before_execute")
+    @event.listens_for(memory._engine, "before_execute")
     def _(connection: object, clause: Any, *_: object) -> None:
         statements.append(clause)
 

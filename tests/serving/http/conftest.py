@@ -29,10 +29,10 @@ class Site:
     memory: Memory
 
     def get(self, path: str, **arguments: Any) -> requests.Response:
-        return requests.get(self.url + path, timeout=60, **arguments)
+        return requests.get(self.url + path, timeout=300, **arguments)
 
     def post(self, path: str, **arguments: Any) -> requests.Response:
-        return requests.post(self.url + path, timeout=60, **arguments)
+        return requests.post(self.url + path, timeout=300, **arguments)
 
     def translate(self, **parameters: Any) -> requests.Response:
         return self.post("/translate", json=parameters)
@@ -98,7 +98,7 @@ def serve(engine: Engine, loop: Loop, tmp_path: Path) -> Iterator[Serve]:
     yield start
     for server, ended, memory in running:
         server.should_exit = True
-        ended.result(timeout=60)
+        ended.result(timeout=300)
         memory.close()
 
 

@@ -67,7 +67,10 @@ def test_slowdown(serve: Serve) -> None:
             b'{"q":' * 100_000 + b"1" + b"}" * 100_000,
             "The browser (or proxy) sent a request that this server could not understand.",
         ),
-        (b'{"q": ' + b"1" * 10_000 + b"}", "Invalid request: q parameter is not a text or a list of texts"),
+        (
+            b'{"q": ' + b"1" * 10_000 + b"}",
+            "The browser (or proxy) sent a request that this server could not understand.",
+        ),
     ],
     ids="list text cut empty utf8 surrogate nan deep deeper number".split(),
 )
@@ -112,7 +115,7 @@ def test_a_body_that_is_too_large(serve: Serve) -> None:
 
 def test_a_body_that_is_announced_too_large_is_not_waited_for(serve: Serve) -> None:
     address = serve(limits={"body": 1_000}).url.removeprefix("http://").split(":")
-    with socket.create_connection((address[0], int(address[1])), timeout=60) as connection:
+    with socket.create_connection((address[0], int(address[1])), timeout=300) as connection:
         connection.sendall(b"POST /translate HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
         assert b" 413 " in connection.recv(1_000)
 
@@ -120,7 +123,7 @@ def test_a_body_that_is_announced_too_large_is_not_waited_for(serve: Serve) -> N
 def test_half_a_request_harms_nobody(site: Site) -> None:
     host, port = site.url.removeprefix("http://").split(":")
     for end in (socket.SHUT_WR, None):
-        with socket.create_connection((host, int(port)), timeout=60) as connection:
+        with socket.create_connection((host, int(port)), timeout=300) as connection:
             connection.sendall(b"POST /translate HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
             if end is not None:
                 connection.shutdown(end)
@@ -145,12 +148,12 @@ def test_cors(site: Site) -> None:
         "Access-Control-Allow-Credentials": "true",
         "Access-Control-Max-Age": "1728000",
     }
-    preflight = requests.options(site.url + "/translate", timeout=60)
+    preflight = requests.options(site.url + "/translate", timeout=300)
     assert (preflight.status_code, preflight.content) == (200, b"")
     for response in (preflight, site.get("/languages"), site.get("/nowhere"), site.translate()):
         assert expected.items() <= response.headers.items()
 
 
 def test_head(site: Site) -> None:
-    response = requests.head(site.url + "/health", timeout=60)
+    response = requests.head(site.url + "/health", timeout=300)
     assert (response.status_code, response.content) == (200, b"")

@@ -16,13 +16,13 @@ def test_libretranslatepy(site: Site) -> None:
 
 
 def test_deep_translator(site: Site) -> None:
-    client = LibreTranslator(source="en", target="de", base_url=site.url + "/", api_key="it insists on one")
+    client = LibreTranslator(source="en", target="de", custom_url=site.url + "/", api_key="it insists on one")
     assert client.translate("ant bee.") == "bee cat."
     assert client.translate_batch(["ant", "bee"]) == ["bee", "cat"]
 
 
 def test_deep_translator_knows_a_wrong_key(serve: Serve) -> None:
     site = serve(access={"keys": [{"key": "good"}]})
-    client = LibreTranslator(source="en", target="de", base_url=site.url + "/", api_key="bad")
+    client = LibreTranslator(source="en", target="de", custom_url=site.url + "/", api_key="bad")
     with pytest.raises(AuthorizationException):
         client.translate("ant")

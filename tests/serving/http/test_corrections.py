@@ -21,7 +21,7 @@ def review(site: Site, path: str, **arguments: Any) -> requests.Response:
 
 
 def decide(site: Site, number: int, **decision: Any) -> requests.Response:
-    return requests.patch(f"{site.url}/corrections/{number}", json=decision, headers=KEY, timeout=60)
+    return requests.patch(f"{site.url}/corrections/{number}", json=decision, headers=KEY, timeout=300)
 
 
 @pytest.mark.parametrize("how", ["json", "data", "params"])
@@ -91,7 +91,7 @@ def test_reviewing(serve: Serve, tmp_path: Any) -> None:
     assert translated(site) == "bee cat."
     assert decide(site, 10**6, state="approved").status_code == 404
     assert decide(site, 10**30, state="approved").status_code == 404
-    assert requests.patch(site.url + "/corrections/x", headers=KEY, timeout=60).status_code == 404
+    assert requests.patch(site.url + "/corrections/x", headers=KEY, timeout=300).status_code == 404
     assert decide(site, pending["id"], state="perhaps").json()["error"].startswith("Invalid request: state parameter")
 
 
