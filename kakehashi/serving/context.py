@@ -106,10 +106,10 @@ def from_anywhere(schema: type[M]) -> Callable[[Request], Awaitable[M]]:
     return read
 
 
-def from_query(schema: type[M]) -> Callable[[Request], M]:
+def from_query(schema: type[M]) -> Callable[[Request], Awaitable[M]]:
     """The same of the query string alone, where the body is something else."""
 
-    def read(request: Request) -> M:
+    async def read(request: Request) -> M:
         return checked(schema, query_parameters(request))
 
     return read

@@ -12,7 +12,7 @@ import pytest
 import requests
 import uvicorn
 
-from kakehashi.config import resolve
+from kakehashi.config import merge, resolve
 from kakehashi.serving.engine import Engine, EngineSettings
 from kakehashi.serving.memory import Memory
 from kakehashi.serving.server import configured
@@ -84,8 +84,8 @@ def serve(engine: Engine, loop: Loop, tmp_path: Path) -> Iterator[Serve]:
     running: list[tuple[uvicorn.Server, Future[None], Memory]] = []
 
     def start(**tree: Any) -> Site:
-        tree = {"memory": {"database": str(tmp_path / f"{len(running)}.sqlite")}} | tree
-        settings = resolve({"port": 0, **tree}, ServerSettings)
+        own = {"port": 0, "memory": {"database": str(tmp_path / f"{len(running)}.sqlite")}}
+        settings = resolve(merge(own, tree), ServerSettings)
         memory = Memory.open(settings.memory)
         server = uvicorn.Server(configured(engine, memory, settings))
         ended = loop.start(server.serve())

@@ -73,12 +73,12 @@ def test_errors(site: Site, changes: dict[str, Any], error: str) -> None:
 
 
 def test_suggestions_may_be_disabled(serve: Serve) -> None:
-    response = serve(memory={"database": "off.sqlite", "suggestions": "off"}).post("/suggest", json=SUGGESTION)
+    response = serve(memory={"suggestions": "off"}).post("/suggest", json=SUGGESTION)
     assert (response.status_code, response.json()) == (403, {"error": "Suggestions are disabled on this server."})
 
 
-def test_reviewing(serve: Serve, tmp_path: Any) -> None:
-    site = serve(admin_key="admin", memory={"database": str(tmp_path / "m"), "suggestions": "review"})
+def test_reviewing(serve: Serve) -> None:
+    site = serve(admin_key="admin", memory={"suggestions": "review"})
     site.post("/suggest", json=SUGGESTION)
     assert translated(site) == "bee cat."
     (pending,) = review(site, "", params={"state": "pending"}).json()["corrections"]

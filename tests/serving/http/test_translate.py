@@ -160,7 +160,7 @@ def test_languages(site: Site) -> None:
 
 
 def test_frontend_settings(serve: Serve) -> None:
-    assert serve(memory={"database": "x.sqlite", "suggestions": "off"}).get("/frontend/settings").json() == {
+    assert serve(memory={"suggestions": "off"}).get("/frontend/settings").json() == {
         "apiKeys": False,
         "charLimit": -1,
         "filesTranslation": False,
