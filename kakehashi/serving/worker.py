@@ -10,8 +10,8 @@ fp32 model are pages of its file, which all workers share. Any other error ends 
 input: the one who started it sees that. Signals that end a server are for that server; a worker outlives them.
 """
 
-import os
 import json
+import os
 import signal
 import sys
 from dataclasses import asdict, replace
