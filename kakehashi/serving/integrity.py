@@ -1,9 +1,9 @@
 """What of a source must be in its translation: numbers, and what is kept letter by letter.
 
-Letter by letter go `code spans`, URLs, e-mail and IP addresses, placeholders ({name}, {{ name }}, ${name}, %s, %(name)s,
-%1$s, %1, &nbsp;) and emoji. Numbers are compared by value, since languages write them in their own ways: English 1,000.5
-is German 1.000,5, and either is １０００．５. Where a way of writing can mean two numbers, it means what the language makes
-of it: 1,000 is one thousand in English, and one in German.
+Letter by letter go `code spans`, URLs, e-mail and IP addresses, emoji and placeholders ({name}, {{ name }}, ${name},
+%s, %(name)s, %1$s, %1, &nbsp;). Numbers are compared by value, since languages write them in their own ways: English
+1,000.5 is German 1.000,5, and either is １０００．５. Where a way of writing can mean two numbers, it means what the
+language makes of it: 1,000 is one thousand in English, and one in German.
 
 Notable: a number whose unit is another one in the other language (11月 is November, 3万 is 30,000, 3 pm is 15:00) is
 not looked for.
@@ -30,8 +30,9 @@ _KEPT = re.compile(
     "|".join(
         [
             "``[^`\n]+``|`[^`\n]+`",
-            r"(?:(?:https?|ftp)://|www\.)[!#-;=?-~\u00c0-\u1fff]*[#$%&*+/=@~\w-](?<![\u3000-\uffff])",  # ends in no punctuation
-            r"[A-Za-z0-9_.+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*[A-Za-z0-9]",
+            # no Japanese or Chinese, which follow without a space, and no punctuation at the end
+            r"(?:(?:https?|ftp)://|www\.)[!#-;=?-~\u00c0-\u1fff]*[#$%&*+/=@~0-9A-Za-z_\u00c0-\u1fff-]",
+            r"(?<![A-Za-z0-9_.+-])[A-Za-z0-9_.+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*[A-Za-z0-9]",
             r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.]*\d)",
             r"\{\{\s*[\w.|:-]+\s*\}\}|\$?\{[\w.:!\[\]-]*\}",
             r"%\(\w+\)[-+#0]*[\d.]*[A-Za-z]",
@@ -149,8 +150,8 @@ def _numbers(text: str, language: str) -> Iterator[_Number]:
 
 
 def _pattern(point: str, between: str, language: str) -> re.Pattern[str]:
-    """Thousands apart, with or without a fraction; else digits, with a fraction behind either sign, unless more digits
-    and signs follow, as in dates and versions."""
+    """Thousands apart, with or without a fraction; else digits, with a fraction behind either sign, unless other digits
+    and signs stand around, as in dates and versions."""
     thousands = re.escape(between + (_SPACES[1:] if language in _POINT else _SPACES))
     return re.compile(
         rf"(?<!\d)(?P<whole>\d{{1,3}}(?P<sign>[{thousands}])\d{{3}}(?:(?P=sign)\d{{3}})*)(?:[{point}٫](?P<fraction>\d+))?"

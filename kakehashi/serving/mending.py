@@ -100,7 +100,7 @@ class _Mending:
         return _replaced(drafts, places, again, self._lacks_less)
 
     def _lacks_less(self, old: _Draft, new: _Draft) -> bool:
-        return len(self._missing(new)) < len(self._missing(old)) and (old.loops or not new.loops)
+        return len(self._missing(new)) < len(self._missing(old))
 
     def _missing(self, draft: _Draft) -> list[Item]:
         return missing(draft.asked, draft.translation.text, (self.source, self.target))

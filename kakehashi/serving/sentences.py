@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import sentencex
 
-from kakehashi.translator import UNSPACED, split_text
+from kakehashi.data.splitting import split_text
+from kakehashi.translator import UNSPACED
 
 LONGEST = 1000  # characters of a sentence; a longer one is cut at a clause's end, else at a space, else anywhere
 BLOCK = 20_000  # characters of a line that are looked at together
@@ -63,8 +64,8 @@ def _places(text: str, language: str) -> Iterator[tuple[int, int]]:
     """Start and end of each sentence, white space around it left out."""
     for line in _LINE.finditer(text):
         for block in _BLOCK.finditer(text, line.start(), line.end()):
-            start = block.start()
-            for sentence in sentencex.segment(language, _SURROGATE.sub("\ufffd", block[0])):
+            start, plain = block.start(), _SURROGATE.sub("\ufffd", block[0])
+            for sentence in sentencex.segment(language, plain):  # pyright: ignore[reportAttributeAccessIssue]
                 yield from _short(text, start, start + len(sentence))
                 start += len(sentence)
 

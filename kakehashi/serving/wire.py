@@ -46,7 +46,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Found:
-    """A sentence's translations, best first. `log_probability`, `tokens`: of the best one, the end counted; `links`:
+    """A sentence's translations, best first. `log_probability`, `tokens`: of the best one, its end not counted; `links`:
     (start, end) in the sentence and in the best translation, and the weight."""
 
     texts: tuple[str, ...]

@@ -3,10 +3,13 @@
 In the three directions en-de, de-fr and fr-en it is the same, so that what two models do one after the other is known.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+import asyncio
+import re
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -20,36 +23,42 @@ from kakehashi.models.stack import CrossLayer, CrossStack, Layer, Stack
 from kakehashi.models.transformer import EncoderDecoder, Transformer
 from kakehashi.nn.feedforward import ReLU
 from kakehashi.nn.losses import cross_entropy
+from kakehashi.serving.engine import Engine, EngineSettings
 from kakehashi.translator import ModelDirectory, Translator
 
 WORDS = "ant bee cat dog eel fox gnu hen ibis jay koi lark mole newt owl pig".split()
 DIRECTIONS = [("en", "de"), ("de", "fr"), ("fr", "en")]
-STEPS, ROWS, LONGEST = 350, 64, 7
+T = TypeVar("T")
+STEPS, ROWS, LONGEST = 450, 64, 6
 
 
 def shifted(text: str, by: int = 1) -> str:
     """The right translation.
 
-    >>> shifted("ant bee.")
-    'bee cat.'
+    >>> shifted("Ant bee.")
+    'Bee cat.'
     """
-    return " ".join(
-        WORDS[(WORDS.index(word.rstrip(".")) + by) % len(WORDS)] + "." * word.count(".") for word in text.split(" ")
-    )
+    return re.sub(r"\w+", lambda word: _shifted(word[0], by), text)
 
 
-def sentences(count: int, seed: int, longest: int = LONGEST - 1) -> list[str]:
-    """Sentences of 1 to `longest` words, every other with a full stop."""
+def _shifted(word: str, by: int) -> str:
+    other = WORDS[(WORDS.index(word.lower()) + by) % len(WORDS)]
+    return other.capitalize() if word[0].isupper() else other
+
+
+def sentences(count: int, seed: int, longest: int = 4) -> list[str]:
+    """Sentences of 1 to `longest` words, some with a stop, some with a capital."""
     random = Random(seed)
     drawn = (random.choices(WORDS, k=random.randint(1, longest)) for _ in range(count))
-    return [" ".join(words) + random.choice(["", "."]) for words in drawn]
+    cases = (str, str.capitalize)
+    return [random.choice(cases)(" ".join(words)) + random.choice(["", ".", "!", "?"]) for words in drawn]
 
 
 def batches(segmenters: SegmenterPair) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Source and target ids [ROWS, length], the ends included, padding behind."""
     end = segmenters.source.special.end
     for step in range(STEPS):
-        texts = sentences(ROWS, step)
+        texts = sentences(ROWS, step, LONGEST)
         rows = [[[*segmenters.source.encode(text), end] for text in each] for each in (texts, map(shifted, texts))]
         longest = max(len(ids) for side in rows for ids in side)
         source, target = (torch.tensor([ids + [0] * (longest - len(ids)) for ids in side]) for side in rows)
@@ -73,7 +82,7 @@ def train(model: Transformer, segmenters: SegmenterPair) -> None:
 @pytest.fixture(scope="session")
 def translator() -> Translator:
     """From en to de."""
-    segmenters = train_subwords(Unigram(), [Pair(text, shifted(text)) for text in sentences(2000, 1)])
+    segmenters = train_subwords(Unigram(), [Pair(text, shifted(text)) for text in sentences(2000, 1, LONGEST)])
     encoder = Stack(depth=1, layers=(Layer(feedforward=ReLU(size=64)),))
     decoder = CrossStack(depth=1, layers=(CrossLayer(feedforward=ReLU(size=64)),))
     config = EncoderDecoder(width=32, heads=2, dropout=0.0, encoder=encoder, decoder=decoder)
@@ -92,3 +101,24 @@ def models(translator: Translator, tmp_path_factory: pytest.TempPathFactory) -> 
         config = translator.config.model_copy(update={"source": source, "target": target})
         replace(translator, config=config).save(folder / f"{source}-{target}")
     return [folder / f"{source}-{target}" for source, target in DIRECTIONS]
+
+
+@dataclass(frozen=True)
+class Running:
+    """An engine and the loop that it lives in."""
+
+    runner: asyncio.Runner
+    engine: Engine
+
+    def __call__(self, work: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
+        return self.runner.run(work(self.engine))
+
+
+@pytest.fixture(scope="session")
+def running(models: list[Path]) -> Iterator[Running]:
+    """An engine of two workers and all models, which tests share that leave it as it was."""
+    engine = Engine(models, EngineSettings(workers=2))
+    with asyncio.Runner() as runner:
+        runner.run(engine.__aenter__())
+        yield Running(runner, engine)
+        runner.run(engine.__aexit__())
