@@ -5,8 +5,7 @@ and a translation that hits its length limit says so, both in `Translation.note`
 """
 
 import re
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -16,7 +15,9 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from kakehashi.alignment import Link, Token, links, placed
 from kakehashi.config import Config, merge, resolve
+from kakehashi.data.splitting import split_text
 from kakehashi.data.subwords import AnySegmenter, SegmenterPair, Subwords, load_pair, save_pair
 from kakehashi.data.terms import Wording
 from kakehashi.decoding import Beam, Constraints, Decoding, Hypothesis, Sample, search
@@ -28,6 +29,9 @@ from kakehashi.models.int8 import Int8
 from kakehashi.models.protocol import Translating, Vocabulary
 
 SHORTEST = 16  # tokens that a sentence counts for at least: what each costs whatever its length
+Detail = Literal["text", "tokens", "links"]
+"""How much a translation tells: its text alone; its tokens with their log-probabilities; what they go back to, too."""
+
 UNSPACED = frozenset({"ja", "zh", "yue", "th", "lo", "km", "my"})  # languages that put no space between sentences
 
 
@@ -51,7 +55,8 @@ class Translation:
     """A translated line.
 
     `score`: the sum over the line's parts of what the search ranked them by; `finished`: False when a part reached its
-    length limit before its end; `note`: what else the reader should know, or ""; `alternatives`: the next best.
+    length limit before its end; `note`: what else the reader should know, or ""; `alternatives`: the next best;
+    `tokens`, `links`: of what the model wrote, a prefix not among it, when asked for.
     """
 
     source: str
@@ -60,17 +65,32 @@ class Translation:
     finished: bool = True
     note: str = ""
     alternatives: tuple["Translation", ...] = ()
+    tokens: tuple[Token, ...] = ()
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A piece of a line that fits the model, what its translation begins with and must contain, and what follows it."""
+    """A piece of a line that fits the model, from `place` on, what its translation begins with and must contain, and
+    what follows it."""
 
     text: str
     ids: list[int]
+    place: int
     separator: str
     prefix: tuple[int, ...] = ()
     required: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is asked of every line."""
+
+    count: int
+    prefix: tuple[int, ...]
+    worded: "_Worded | None"
+    decoding: Decoding
+    detail: Detail
 
 
 @dataclass
@@ -133,13 +153,19 @@ class Translator:
         return [translation.text for translation in self.stream(texts, prefix=prefix, wording=wording, **overrides)]
 
     def alternatives(
-        self, texts: Sequence[str], count: int, prefix: str = "", wording: Wording | None = None, **overrides: Any
+        self,
+        texts: Sequence[str],
+        count: int,
+        prefix: str = "",
+        wording: Wording | None = None,
+        detail: Detail = "text",
+        **overrides: Any,
     ) -> list[list[Translation]]:
         """The `count` best translations of each text, best first, no text twice; fewer where no more are found.
 
         Sampling draws each with a seed of its own, from `seed` upwards.
         """
-        found = self.stream(texts, count=count, prefix=prefix, wording=wording, **overrides)
+        found = self.stream(texts, count=count, prefix=prefix, wording=wording, detail=detail, **overrides)
         return [[best, *best.alternatives] for best in found]
 
     def stream(
@@ -149,6 +175,7 @@ class Translator:
         window: int = 2000,
         prefix: str = "",
         wording: Wording | None = None,
+        detail: Detail = "text",
         **overrides: Any,
     ) -> Iterator[Translation]:
         """Translates endless input in order and in bounded memory.
@@ -160,31 +187,26 @@ class Translator:
         white space at its end is left out. Scores are those of what follows it.
 
         wording: terms and phrases that translations must contain or must not; one that does not hold gets a note.
+
+        detail: "tokens" and "links" fill these fields; links need a model that attends to its source (else UserError).
         """
         decoding = self._decoding(overrides)
         if window < 1:
             raise UserError(f"window={window}: at least one line must be read at a time")
         start = tuple(self.segmenters.target.encode(prefix.rstrip())) if prefix.strip() else ()
         worded = None if wording is None else _Worded(wording, self.segmenters.target, self.config)
-        return self._stream(iter(lines), count, window, start, worded, decoding)
+        return self._stream(iter(lines), window, _Request(count, start, worded, decoding, detail))
 
-    def _stream(
-        self,
-        lines: Iterator[str],
-        count: int,
-        window: int,
-        prefix: tuple[int, ...],
-        worded: "_Worded | None",
-        decoding: Decoding,
-    ) -> Iterator[Translation]:
+    def _stream(self, lines: Iterator[str], window: int, request: _Request) -> Iterator[Translation]:
+        worded = request.worded
         while batch := list(islice(lines, window)):
-            lines_of_parts = [_begun(self._parts(line), prefix) for line in batch]
+            lines_of_parts = [_begun(self._parts(line), request.prefix) for line in batch]
             if worded:
                 lines_of_parts = [worded.require(parts) for parts in lines_of_parts]
             all_parts = [part for parts in lines_of_parts for part in parts]
-            hypotheses = iter(self._search(all_parts, count, worded, decoding))
+            hypotheses = iter(self._search(all_parts, request))
             for line, parts in zip(batch, lines_of_parts, strict=True):
-                found = self._join(line, parts, [next(hypotheses) for _ in parts], count)
+                found = self._join(line, parts, [next(hypotheses) for _ in parts], request)
                 yield worded.noted(found, parts) if worded else found
 
     def _decoding(self, overrides: dict[str, Any]) -> Decoding:
@@ -198,16 +220,19 @@ class Translator:
         encode = self.segmenters.source.encode
         space = "" if _unspaced(self.config.target) else " "
         parts: list[_Part] = []
+        end = 0
         for text in line.split("\n"):
-            pieces = split_text(text, lambda piece: len(encode(piece)) < self.max_source_tokens)  # one is the end's
-            parts += [_Part(piece, encode(piece) if piece.strip() else [], space) for piece in pieces]
+            for piece in split_text(
+                text, lambda piece: len(encode(piece)) < self.max_source_tokens
+            ):  # one is the end's
+                place = line.index(piece, end)
+                parts.append(_Part(piece, encode(piece) if piece.strip() else [], place, space))
+                end = place + len(piece)
             parts[-1] = replace(parts[-1], separator="\n")
         parts[-1] = replace(parts[-1], separator="")
         return parts
 
-    def _search(
-        self, parts: Sequence[_Part], count: int, worded: "_Worded | None", decoding: Decoding
-    ) -> list[list[Hypothesis]]:
+    def _search(self, parts: Sequence[_Part], request: _Request) -> list[list[Hypothesis]]:
         """Hypotheses of each part, in order; none for a blank one. Alike lengths with one prefix share a batch."""
         results: list[list[Hypothesis]] = [[] for _ in parts]
         for prefix in dict.fromkeys(part.prefix for part in parts):
@@ -216,29 +241,23 @@ class Translator:
             while order:
                 rows = max(1, self.batch_tokens // max(SHORTEST, len(parts[order[0]].ids) + 1))
                 batch, order = order[:rows], order[rows:]
-                asked = None if worded is None else [worded.constraints(parts[i]) for i in batch]
-                found = self._found([parts[i].ids for i in batch], prefix, asked, count, decoding)
+                found = self._found([parts[i] for i in batch], prefix, request)
                 for i, hypotheses in zip(batch, found, strict=True):
                     results[i] = hypotheses
         return results
 
-    def _found(
-        self,
-        sources: Sequence[list[int]],
-        prefix: tuple[int, ...],
-        asked: list[Constraints] | None,
-        count: int,
-        decoding: Decoding,
-    ) -> list[list[Hypothesis]]:
+    def _found(self, parts: Sequence[_Part], prefix: tuple[int, ...], request: _Request) -> list[list[Hypothesis]]:
         """The hypotheses of one batch, best first."""
-        source, mask = self._collate(sources)
-        start = torch.tensor([[self.model.target_vocabulary.begin, *prefix]] * len(sources), device=self.device)
+        source, mask = self._collate([part.ids for part in parts])
+        start = torch.tensor([[self.model.target_vocabulary.begin, *prefix]] * len(parts), device=self.device)
+        asked = [request.worded.constraints(part) for part in parts] if request.worded else None
+        count, decoding, aligned = request.count, request.decoding, request.detail == "links"
         if not isinstance(decoding, Sample):
             wanted = count if count == 1 else max(count, decoding.build().size)  # spares, for texts that are equal
-            return search(self.model, source, mask, decoding, wanted, start, asked)
+            return search(self.model, source, mask, decoding, wanted, start, asked, aligned)
         seeds = range(decoding.seed, decoding.seed + max(1, count))
         draws = [decoding.model_copy(update={"seed": seed}) for seed in seeds]
-        drawn = [search(self.model, source, mask, draw, min(count, 1), start, asked) for draw in draws]
+        drawn = [search(self.model, source, mask, draw, min(count, 1), start, asked, aligned) for draw in draws]
         of_each = ([best for (best,) in found] for found in zip(*drawn, strict=True))
         return [sorted(found, key=lambda h: (h.finished, h.score), reverse=True) for found in of_each]
 
@@ -250,7 +269,7 @@ class Translator:
         mask = torch.arange(longest) < lengths[:, None]
         return torch.tensor(rows).to(self.device), mask.to(self.device)
 
-    def _join(self, line: str, parts: list[_Part], found: list[list[Hypothesis]], count: int) -> Translation:
+    def _join(self, line: str, parts: list[_Part], found: list[list[Hypothesis]], request: _Request) -> Translation:
         """The parts' translations as the line's; the n-th best is made of each part's n-th best."""
         notes: list[str] = []
         if (pieces := len(parts) - line.count("\n")) > 1:
@@ -266,10 +285,29 @@ class Translator:
             text = "".join(self._text(part, best) + part.separator for part, best in zip(parts, chosen, strict=True))
             score = sum(best.score for best in chosen if best)
             finished = all(best.finished for best in chosen if best)
-            if text not in ranked and len(ranked) < count:
-                ranked[text] = Translation(line, text, score, finished, "; ".join(notes))
+            if text not in ranked and len(ranked) < request.count:
+                tokens, linked = ([], []) if request.detail == "text" else self._details(parts, chosen)
+                ranked[text] = Translation(
+                    line, text, score, finished, "; ".join(notes), tokens=tuple(tokens), links=tuple(linked)
+                )
         best, *others = ranked.values()
         return replace(best, alternatives=tuple(others))
+
+    def _details(self, parts: list[_Part], chosen: list[Hypothesis | None]) -> tuple[list[Token], list[Link]]:
+        """Tokens and, where hypotheses are aligned, links of the parts' translations, at their places in the line's."""
+        tokens, linked, end = list[Token](), list[Link](), 0
+        source, target = self.segmenters
+        for part, best in zip(parts, chosen, strict=True):
+            text = self._text(part, best)
+            if best is not None:
+                spans = placed(target.decoded_spans([*part.prefix, *best.tokens]), text, end)[len(part.prefix) :]
+                scored = zip(best.tokens, best.token_log_probabilities, spans, strict=False)  # the end has no place
+                tokens += [Token(target.piece(id), told, span) for id, told, span in scored]
+                if best.alignment is not None:
+                    read = placed(source.spans(part.text), part.text, part.place)
+                    linked += links(best.alignment[: len(spans), : len(read)], read, spans)
+            end += len(text) + len(part.separator)
+        return tokens, linked
 
     def _text(self, part: _Part, hypothesis: Hypothesis | None) -> str:
         return part.text if hypothesis is None else self.segmenters.target.decode([*part.prefix, *hypothesis.tokens])
@@ -333,52 +371,3 @@ def _begun(parts: list[_Part], prefix: tuple[int, ...]) -> list[_Part]:
     """The parts of a line, the first that says something with the line's prefix."""
     first = next((i for i, part in enumerate(parts) if part.ids), None)
     return [replace(part, prefix=prefix) if i == first else part for i, part in enumerate(parts)] if prefix else parts
-
-
-# Over-long lines: where they may be split, best places first.
-SENTENCES = re.compile(r"""[.!?…]+["'”’»)\]]*\s+|[。！？]+[」』”’）]*\s*""")
-CLAUSES = re.compile(r"[,;:]\s+|[、，；：]\s*|\s[–—-]\s+")
-SPACES = re.compile(r"\s+")
-
-
-def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
-    """Pieces of a text that fit: the text itself, else its sentences; of a sentence that does not fit, its clauses,
-    then its words, then its characters, as many together as fit. Only spaces between pieces are lost."""
-    if not text.strip():
-        return [text]
-    return [piece.strip() for piece in _split(text, fits, [SENTENCES, CLAUSES, SPACES]) if piece.strip()]
-
-
-def _split(text: str, fits: Callable[[str], bool], places: Sequence[re.Pattern[str]]) -> list[str]:
-    if fits(text):
-        return [text]
-    if not places:
-        return _split_anywhere(text, fits)
-    ends = [match.end() for match in places[0].finditer(text)]
-    pieces = [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True) if start < end]
-    if places[0] is not SENTENCES:
-        pieces = _pack(pieces, fits)
-    return [part for piece in pieces for part in _split(piece, fits, places[1:])]
-
-
-def _pack(pieces: Sequence[str], fits: Callable[[str], bool]) -> list[str]:
-    packed = [pieces[0]]
-    for piece in pieces[1:]:
-        if fits(packed[-1] + piece):
-            packed[-1] += piece
-        else:
-            packed.append(piece)
-    return packed
-
-
-def _split_anywhere(text: str, fits: Callable[[str], bool]) -> list[str]:
-    pieces: list[str] = []
-    while text:
-        size = 1
-        while size < len(text) and fits(text[: 2 * size]):
-            size *= 2
-        longer = range(size + 1, min(2 * size, len(text)) + 1)
-        size += bisect_left(longer, True, key=lambda end: not fits(text[:end]))
-        pieces.append(text[:size])
-        text = text[size:]
-    return pieces

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kakehashi.translator import split_text
+from kakehashi.data.splitting import split_text
 
 
 @pytest.mark.parametrize(

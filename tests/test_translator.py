@@ -45,7 +45,7 @@ class Copier:
         state.sentence["source"] = encoded.states[:, :, 0].long()
         return state
 
-    def step(self, tokens: Tensor, state: State) -> Output:
+    def step(self, tokens: Tensor, state: State, alignment: bool = False) -> Output:
         source = state.sentence["source"].repeat_interleave(state.fanout, 0)
         place = state.lengths.clamp(max=source.shape[1] - 1)
         wanted = source.gather(1, place[:, None])
@@ -56,7 +56,7 @@ class Copier:
         state.advance(1)
         return Output(logits[:, None], torch.eye(size))
 
-    def decode(self, tokens: Tensor, encoded: Encoded) -> Output:
+    def decode(self, tokens: Tensor, encoded: Encoded, alignment: bool = False) -> Output:
         raise NotImplementedError
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,8 +16,8 @@ from kakehashi.cli.program import ModelArgument, app, errors, example
 from kakehashi.errors import UserError
 
 if TYPE_CHECKING:
+    from kakehashi.translator import Detail, Translator
     from kakehashi.translator import Translation as Translated
-    from kakehashi.translator import Translator
 
 WINDOW = 2000  # lines read at a time where nobody waits for each answer
 
@@ -49,6 +49,13 @@ def translate(
         int | None, typer.Option(min=2, help="Note translations that end in the same N times.", show_default=False)
     ] = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line, with all that is known.")] = False,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="With --jsonl: each token, its log-probability and its place.")
+    ] = False,
+    alignment: Annotated[
+        bool,
+        typer.Option("--alignment", help="What goes back to what: a TAB and 0-0 1-2; with --jsonl: tokens and links."),
+    ] = False,
 ) -> None:
     """Translate lines of text as they come: lines in, lines out, in order."""
     from kakehashi.data.terms import Wording, read_glossary
@@ -58,17 +65,20 @@ def translate(
     files = [a for a in arguments or [] if a not in settings]
     if len(files) > 1:
         raise UserError(f"one file at a time, not {len(files)}: join them with cat and a pipe")
+    if tokens and not jsonl:
+        raise UserError("--tokens has no place in plain lines: add --jsonl")
     translator = replace(_with_decoding(Translator.load(model), settings, alternatives), loops=loops)
     wording = (
         Wording(read_glossary(glossary) if glossary else {}, forbidden=forbid or ()) if glossary or forbid else None
     )
+    detail = "links" if alignment else "tokens" if tokens else "text"
     for lines in _windows(files[0] if files else "-"):
-        for found in translator.stream(lines, count=alternatives, prefix=prefix, wording=wording):
+        for found in translator.stream(lines, alternatives, prefix=prefix, wording=wording, detail=detail):
             if found.note:
                 note = f"Note: {found.source[:60]!r}: {found.note}"
                 errors.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
             for each in (found, *found.alternatives):
-                print(_rendered(each, scores, jsonl))
+                print(_record(each, detail) if jsonl else _line(each, scores, alignment))
         sys.stdout.flush()
 
 
@@ -120,13 +130,34 @@ def _decoded(line: bytes, number: int) -> str:
         ) from error
 
 
-def _rendered(translation: "Translated", scores: bool, jsonl: bool) -> str:
-    if jsonl:
-        record = {
-            "source": translation.source,
-            "translation": translation.text,
-            "score": round(translation.score, 4),
-            "finished": translation.finished,
-        }
-        return json.dumps(record | ({"note": translation.note} if translation.note else {}), ensure_ascii=False)
-    return f"{translation.score:.4f}\t{translation.text}" if scores else translation.text
+def _record(translation: "Translated", detail: "Detail") -> str:
+    record: dict[str, Any] = {
+        "source": translation.source,
+        "translation": translation.text,
+        "score": round(translation.score, 4),
+        "finished": translation.finished,
+    }
+    if translation.note:
+        record["note"] = translation.note
+    if detail != "text":
+        record["tokens"] = [
+            {"piece": token.piece, "log_probability": round(token.log_probability, 4), "span": token.span}
+            for token in translation.tokens
+        ]
+    if detail == "links":
+        record["links"] = [
+            {"source": link.source, "target": link.target, "weight": round(link.weight, 4)}
+            for link in translation.links
+        ]
+    return json.dumps(record, ensure_ascii=False)
+
+
+def _line(translation: "Translated", scores: bool, alignment: bool) -> str:
+    from kakehashi.alignment import pharaoh
+
+    cells = [translation.text]
+    if scores:
+        cells.insert(0, f"{translation.score:.4f}")
+    if alignment:
+        cells.append(pharaoh(translation.source, translation.text, translation.links))
+    return "\t".join(cells)

@@ -20,7 +20,11 @@ from kakehashi.errors import UserError
 
 VOCABULARY = ".vocabulary.json"  # beside the SentencePiece model of the same name
 
+Span = tuple[int, int]
+"""From where to where in a text, in characters (code points) as Python counts them; the second is the first behind."""
+
 _MARK = re.compile(r">>.*?<<")
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _sampling = threading.Lock()  # SentencePiece has one random generator for the whole process
 
 
@@ -48,6 +52,28 @@ def draw(processor: Any, text: str, seed: int, alpha: float, out_type: type[int]
     with _sampling:
         sentencepiece.set_random_generator_seed(seed % (2**32 - 1))  # 2^32 - 1 itself means "at random"
         return processor.encode(text, out_type=out_type, enable_sampling=True, alpha=alpha, nbest_size=-1)
+
+
+def encoded_spans(processor: Any, text: str) -> list[Span]:
+    """Where the characters stand that each piece of a text spells. Pieces that spell one character together share its
+    span; what has none of its own (a word's mark alone) has an empty one."""
+    found = processor.encode(text, return_type="offset_mapping")
+    return _shared(found["offsets"], [piece.strip("▁") != "" for piece in found["pieces"]])
+
+
+def decoded_spans(processor: Any, pieces: Sequence[int] | Sequence[str]) -> list[Span]:
+    """The same of pieces, or their ids, in the text that they give."""
+    found = processor.decode(list(pieces), return_type="offset_mapping")
+    return _shared(found["offsets"], [_BYTE.fullmatch(piece) is not None for piece in found["pieces"]])
+
+
+def _shared(spans: Sequence[Span], spelling: Sequence[bool]) -> list[Span]:
+    """SentencePiece gives a character of several pieces to the last of them: the others get its span too."""
+    shared = list(spans)
+    for i in reversed(range(len(shared) - 1)):
+        if spelling[i] and shared[i][0] == shared[i][1]:
+            shared[i] = shared[i + 1]
+    return shared
 
 
 class ListedSegmenter:
@@ -112,6 +138,24 @@ class ListedSegmenter:
         """Special ids give nothing."""
         pieces = [self.pieces[id] for id in ids if id not in self.special]
         return self._processor.decode_pieces(pieces).replace("▁", " ")
+
+    def spans(self, text: str) -> list[Span]:
+        """Where in the text stands what each id of `encode(text)` spells: see `encoded_spans`."""
+        mark, rest = _parted(text)
+        offset = len(text) - len(rest)
+        found = encoded_spans(self._processor, rest)
+        return [(0, offset)] * len(mark) + [(start + offset, end + offset) for start, end in found]
+
+    def decoded_spans(self, ids: Sequence[int]) -> list[Span]:
+        """Where in `decode(ids)` stands what each id spells."""
+        own = [id not in self.special for id in ids]
+        pieces = [self.pieces[id] for id, spells in zip(ids, own, strict=True) if spells]
+        found, end = iter(decoded_spans(self._processor, pieces)), 0
+        spans: list[Span] = []
+        for spells in own:
+            spans.append(next(found) if spells else (end, end))
+            end = spans[-1][1]
+        return spans
 
     def piece(self, id: int) -> str:
         """The piece of the list."""

@@ -13,6 +13,7 @@ import io
 import os
 import random
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,16 @@ from pydantic import Field
 
 from kakehashi.config import Config, Family
 from kakehashi.data.corpus import Pair
-from kakehashi.data.listed import VOCABULARY, ListedSegmenter, Special, draw, processor
+from kakehashi.data.listed import (
+    VOCABULARY,
+    ListedSegmenter,
+    Span,
+    Special,
+    decoded_spans,
+    draw,
+    encoded_spans,
+    processor,
+)
 from kakehashi.errors import UserError
 
 PAD, BEGIN, END, UNKNOWN = 0, 1, 2, 3  # UNKNOWN has an id because SentencePiece demands one; it is never produced
@@ -150,6 +160,15 @@ class Segmenter:
     def decode(self, ids: Sequence[int]) -> str:
         """Special ids give nothing; bytes that are no UTF-8 give U+FFFD."""
         return _unescape(self._processor.decode(list(ids)))
+
+    def spans(self, text: str) -> list[Span]:
+        """Where in the text stands what each id of `encode(text)` spells: see `encoded_spans`."""
+        escaped = _escape(text)
+        return _in_text(escaped, encoded_spans(self._processor, escaped))
+
+    def decoded_spans(self, ids: Sequence[int]) -> list[Span]:
+        """Where in `decode(ids)` stands what each id spells."""
+        return _in_text(self._processor.decode(list(ids)), decoded_spans(self._processor, ids))
 
     def piece(self, id: int) -> str:
         """The piece as SentencePiece writes it: U+2581 for a space, <0xE3> for a byte."""
@@ -356,3 +375,14 @@ def _written(match: re.Match[str]) -> str:
 
 def _unescape(text: str) -> str:
     return _TO_UNESCAPE.sub(lambda match: _UNESCAPED[match[0]], text) if _ESCAPE in text else text
+
+
+def _in_text(escaped: str, spans: list[Span]) -> list[Span]:
+    """Spans of an escaped text in the text itself: two characters of an escape are one."""
+    if _ESCAPE not in escaped:
+        return spans
+    starts = [match.start() for match in _TO_UNESCAPE.finditer(escaped)]
+    inside = {start + 1 for start in starts}
+    return [
+        (start - bisect_left(starts, start), end - bisect_left(starts, end) + (end in inside)) for start, end in spans
+    ]

@@ -13,7 +13,7 @@ R = B * F rows, V vocabulary, T tokens emitted so far, C candidates a sentence (
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from kakehashi.decoding.draws import keys
 from kakehashi.decoding.processors import Ban, MinimumLength, Processor
 from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings, Frontier, Strategy
 from kakehashi.errors import UserError
-from kakehashi.models.protocol import State, Translating, Vocabulary
+from kakehashi.models.protocol import Output, State, Translating, Vocabulary
 
 _AT_ONCE = 2**17  # scores of the vocabulary, in the soft-max: half a megabyte
 
@@ -34,8 +34,9 @@ class Hypothesis:
 
     `tokens`: without begin and end; `score`: what it is ranked by, from the log-probabilities as processors reweigh
     them; `log_probability`: the sum of `token_log_probabilities` (the model's own, natural logarithms, the end's
-    included); `finished`: False when the limit came before
-    the end, so that the end of the translation may be missing, or when the phrases that it must contain did not fit.
+    included); `finished`: False when the limit came before the end, so that the end of the translation may be missing,
+    or when the phrases that it must contain did not fit; `alignment` [T, S], when asked for: how each of the T tokens
+    that have a log-probability is shared among the S tokens of the source, its end among them; rows sum to one.
     """
 
     tokens: list[int]
@@ -43,6 +44,7 @@ class Hypothesis:
     log_probability: float
     token_log_probabilities: list[float]
     finished: bool
+    alignment: Tensor | None = field(default=None, compare=False)
 
 
 @dataclass
@@ -50,7 +52,8 @@ class _Live:
     """The sentences still in the batch.
 
     `keys_B`: a number for what each of them is to be continued from; `finished_BK`: scores of its finished hypotheses,
-    best first, else -inf.
+    best first, else -inf; `alignments_BFTS`: where asked for, and once the next token is predicted, its own among them:
+    what it looks at depends on what stands before it.
     """
 
     state: State
@@ -61,6 +64,7 @@ class _Live:
     log_probabilities_BFT: Tensor
     totals_BF: Tensor
     finished_BK: Tensor
+    alignments_BFTS: Tensor | None
 
 
 @torch.inference_mode()
@@ -72,17 +76,19 @@ def search(
     count: int = 1,
     start: Tensor | None = None,
     constraints: Sequence[Constraints] | None = None,
+    alignment: bool = False,
 ) -> list[list[Hypothesis]]:
     """At most `count` hypotheses a sentence, best first, finished ones before unfinished ones.
 
     source [B, S] ids, the end included; mask [B, S], True where there is a token. start [B, P]: what the model reads
     before it emits anything, `begin` and what every hypothesis shall begin with; `begin` alone unless given.
     constraints: those of each sentence, kept by every hypothesis; where nothing keeps them, the hypotheses are those
-    without `required`, and not finished. Fewer than `count` come back only where no more exist. The model must be in
-    evaluation mode.
+    without `required`, and not finished. alignment: hypotheses come with theirs. Fewer than `count` come back only
+    where no more exist. The model must be in evaluation mode.
 
     Raises UserError when `count` exceeds what the strategy keeps, when `start` leaves the model no place for a token or
-    the processors none to emit, and FloatingPointError when the model answers with NaN or infinity.
+    the processors none to emit, when the model cannot align, and FloatingPointError when it answers with NaN or
+    infinity.
     """
     strategy = decoding.build()
     if not 1 <= count <= strategy.size:
@@ -96,7 +102,7 @@ def search(
         raise UserError(
             "phrases that must appear need hypotheses side by side: decoding=beam, with a size of 2 or more"
         )
-    live = _begin(model, source, mask, start, decoding, strategy.size)  # (1) read the source
+    live = _begin(model, source, mask, start, decoding, strategy.size, alignment)  # (1) read the source
     while len(live.sentences_B):
         constrained = _constrained(constraints, live, start, vocabulary) if constraints else None
         frontier, own_RV = _predict(model, live, processors, start, constrained)  # (2) score every next token
@@ -111,10 +117,12 @@ def search(
         cut_BK = cut_B[:, None] & (going.totals > -torch.inf)
         _collect(found, live, going, cut_BK, strategy, finished=False)  # (7) report what the limit cuts
         live = _advance(live, going, (~done_B).nonzero()[:, 0])  # (8) the others take in their tokens
+    if alignment:
+        found = [_without_padding(hypotheses, row) for hypotheses, row in zip(found, mask, strict=True)]
     stuck = [i for i, each in enumerate(constraints or ()) if each.required and not found[i]]
     if constraints and stuck:
         freed = [replace(constraints[i], required=()) for i in stuck]
-        again = search(model, source[stuck], mask[stuck], decoding, count, start[stuck], freed)
+        again = search(model, source[stuck], mask[stuck], decoding, count, start[stuck], freed, alignment)
         for i, hypotheses in zip(stuck, again, strict=True):
             found[i] = [replace(hypothesis, finished=False) for hypothesis in hypotheses]
     return [_rank(hypotheses, count) for hypotheses in found]
@@ -142,7 +150,13 @@ def _constrained(constraints: Sequence[Constraints], live: _Live, start: Tensor,
 
 
 def _begin(
-    model: Translating, source: Tensor, mask: Tensor, start: Tensor, decoding: DecodingSettings, size: int
+    model: Translating,
+    source: Tensor,
+    mask: Tensor,
+    start: Tensor,
+    decoding: DecodingSettings,
+    size: int,
+    alignment: bool,
 ) -> _Live:
     sentences, device = len(source), source.device
     state = model.begin(model.encode(source, mask))
@@ -164,6 +178,7 @@ def _begin(
         log_probabilities_BFT=torch.empty(sentences, 1, 0, device=device),
         totals_BF=torch.zeros(sentences, 1, device=device),
         finished_BK=torch.full((sentences, size), -torch.inf, device=device),
+        alignments_BFTS=torch.empty(sentences, 1, 0, source.shape[1], device=device) if alignment else None,
     )
 
 
@@ -174,19 +189,32 @@ def _predict(
     own logits, the same tensor unless a processor reweighs."""
     tokens_RT = live.tokens_BFT.flatten(0, 1)
     new_RL = tokens_RT[:, -1:] if tokens_RT.shape[1] else start
-    logits_RV = model.step(new_RL, live.state).logits[:, -1].float()
+    output = model.step(new_RL, live.state, live.alignments_BFTS is not None)
+    logits_RV = output.logits[:, -1].float()
     normalizers_R = _normalizers(logits_RV)
     if not bool(normalizers_R.isfinite().all()):
         raise FloatingPointError(
             f"the model's scores of token {tokens_RT.shape[1] + 1} are not finite: its weights are damaged, "
             "or too large for its precision (fp32 may help)"
         )
+    if live.alignments_BFTS is not None:
+        live.alignments_BFTS = _aligned(live.alignments_BFTS, output)
     own_RV = logits_RV.clone() if any(process.reweighs for process in processors) else logits_RV
     for process in processors:
         process(logits_RV, tokens_RT)
     if constrained:
         constrained.forbid(logits_RV)
     return Frontier(logits_RV, normalizers_R, live.totals_BF, live.keys_B, tokens_RT.shape[1] + 1), own_RV
+
+
+def _aligned(before_BFTS: Tensor, output: Output) -> Tensor:
+    if output.alignment is None:
+        raise UserError(
+            "this model has no attention to its source, which alone could tell what a translated word goes back to: "
+            "leave the alignment out"
+        )
+    new_RS = output.alignment[:, -1].float()
+    return torch.cat([before_BFTS, new_RS.unflatten(0, before_BFTS.shape[:2])[:, :, None]], 2)
 
 
 def _normalizers(logits_RV: Tensor) -> Tensor:
@@ -257,14 +285,17 @@ def _collect(
     scores_N = strategy.score(totals_N, tokens_NT.shape[1])
     if finished:
         tokens_NT = tokens_NT[:, :-1]
-    for sentence, tokens, score, log_probabilities in zip(
+    alignments = [None] * len(row_N) if live.alignments_BFTS is None else live.alignments_BFTS[row_N, parent_N].cpu()
+    for sentence, tokens, score, log_probabilities, alignment in zip(
         live.sentences_B[row_N].tolist(),
         tokens_NT.tolist(),
         scores_N.tolist(),
         log_probabilities_NT.tolist(),
+        alignments,
         strict=True,
     ):
-        found[sentence].append(Hypothesis(tokens, score, math.fsum(log_probabilities), log_probabilities, finished))
+        total = math.fsum(log_probabilities)
+        found[sentence].append(Hypothesis(tokens, score, total, log_probabilities, finished, alignment))
 
 
 def _advance(live: _Live, going: Candidates, kept_B: Tensor) -> _Live:
@@ -282,6 +313,7 @@ def _advance(live: _Live, going: Candidates, kept_B: Tensor) -> _Live:
         first_rows_B1 = torch.arange(len(kept_B), device=kept_B.device)[:, None] * size
         live.state.reorder((first_rows_B1 + parents_BK).flatten())
     from_BKT = parents_BK[:, :, None].expand(-1, -1, length)
+    aligned_BFTS = live.alignments_BFTS
     tokens_BKT = live.tokens_BFT[kept_B].gather(1, from_BKT)
     log_probabilities_BKT = live.log_probabilities_BFT[kept_B].gather(1, from_BKT)
     return _Live(
@@ -293,6 +325,7 @@ def _advance(live: _Live, going: Candidates, kept_B: Tensor) -> _Live:
         log_probabilities_BFT=torch.cat([log_probabilities_BKT, going.log_probabilities[kept_B][:, :, None]], 2),
         totals_BF=going.totals[kept_B],
         finished_BK=live.finished_BK[kept_B],
+        alignments_BFTS=None if aligned_BFTS is None else aligned_BFTS[kept_B[:, None], parents_BK],
     )
 
 
@@ -310,6 +343,12 @@ def _settled(going: Candidates) -> Candidates:
         going.log_probabilities.gather(1, order_BK),
         going.totals.gather(1, order_BK),
     )
+
+
+def _without_padding(hypotheses: list[Hypothesis], mask_S: Tensor) -> list[Hypothesis]:
+    """The same with alignments to the source's tokens alone."""
+    places = mask_S.nonzero()[:, 0].cpu()
+    return [replace(h, alignment=None if h.alignment is None else h.alignment[:, places]) for h in hypotheses]
 
 
 def _rank(hypotheses: list[Hypothesis], count: int) -> list[Hypothesis]:

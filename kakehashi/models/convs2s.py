@@ -131,7 +131,7 @@ class ConvAttention(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Embedded target g [R, L, D] -> hidden [R, L, D] and the attentions' mean weights [R, L, S]."""
+    """Embedded target g [R, L, D] -> hidden [R, L, D] and the weights [R, L, S] of each block's attention."""
 
     def __init__(self, config: Blocks, width: int, dropout: float) -> None:
         super().__init__()
@@ -139,14 +139,14 @@ class ConvDecoder(nn.Module):
         self.blocks = nn.ModuleList(_convolutions(config, width, dropout, "causal"))
         self.attentions = nn.ModuleList(ConvAttention(width) for _ in range(config.depth))
 
-    def forward(self, g: Tensor, encoded: Encoded, state: State | None) -> tuple[Tensor, Tensor]:
+    def forward(self, g: Tensor, encoded: Encoded, state: State | None) -> tuple[Tensor, list[Tensor]]:
         h, found = self.first(g), list[Tensor]()
         for block, attention in zip(self.blocks, self.attentions, strict=True):
             y = block(h, state=state)
             c, weights = attention(y, g, encoded)
             h = ((y + c) * _HALF + h) * _HALF
             found.append(weights)
-        return self.last(h), torch.stack(found).mean(0)
+        return self.last(h), found
 
 
 class ConvS2SModel(nn.Module):
@@ -195,6 +195,5 @@ class ConvS2SModel(nn.Module):
     ) -> Output:
         g = self.dropout(self.target_embedding(tokens) + self.target_positions(positions))
         hidden, weights = self.decoder(g, encoded, state)
-        return Output(
-            self.dropout(hidden), self.projection.weight, self.projection.bias, alignment=weights if alignment else None
-        )
+        aligned = torch.stack(weights).mean(0) if alignment else None
+        return Output(self.dropout(hidden), self.projection.weight, self.projection.bias, alignment=aligned)

@@ -7,11 +7,13 @@ Shapes: N sentences, S source tokens, R hypotheses (N when training), L target t
 """
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from dataclasses import replace
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from kakehashi.models.initialisation import initialise
 from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
@@ -27,13 +29,17 @@ class DecoderOnly(Variant):
     There is one table of embeddings, so that `embeddings.tie` decides only whether the output projection shares it.
     """
 
-    breaks: ClassVar[Mapping[Law, str]] = {"alignment": "source and target are one sequence: no attention aligns them"}
     kind: Literal["decoder_only"] = "decoder_only"
     width: PositiveInt = 512
     heads: PositiveInt = 8
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     embeddings: Embeddings = Embeddings()
     decoder: Stack = Stack()
+
+    def exceptions(self) -> Mapping[Law, str]:
+        if any(layer.mixer.aligns for layer in self.decoder.layers[: self.decoder.depth]):
+            return {}
+        return {"alignment": "none of its layers attends to all that stands before a token"}
 
     def build(self, source: Vocabulary, target: Vocabulary) -> "CausalTransformer":
         """Raises ValueError where the settings contradict each other."""
@@ -66,7 +72,7 @@ class CausalTransformer(nn.Module):
         """source [N, S] ids, mask [N, S] True where there is a token -> their embeddings [N, S, D]. S may be 0."""
         return Encoded(self.embedding(source), mask)
 
-    def decode(self, tokens: Tensor, encoded: Encoded) -> Output:
+    def decode(self, tokens: Tensor, encoded: Encoded, alignment: bool = False) -> Output:
         """tokens [N, L], the first of them `begin` -> what follows each. Padding must stand behind."""
         x = self.embedding(tokens)
         real = torch.cat((encoded.mask, torch.ones_like(tokens, dtype=torch.bool)), 1)
@@ -74,10 +80,12 @@ class CausalTransformer(nn.Module):
         whole = _choose(torch.cat((encoded.states, x), 1), order)
         counted = torch.cat((encoded.mask, tokens != self.target_vocabulary.pad), 1).gather(1, order)
         positions = torch.arange(whole.shape[1], device=x.device)[None]
-        context = Context(positions, counted=counted, losses=dict(encoded.losses))
-        hidden = self.decoder(whole, context)
+        output = self._generate(
+            whole, Context(positions, counted=counted, losses=dict(encoded.losses)), encoded.mask if alignment else None
+        )
         places = encoded.mask.sum(1, keepdim=True) + torch.arange(tokens.shape[1], device=x.device)
-        return Output(_choose(hidden, places), self.projection.weight, self.projection.bias, losses=context.losses)
+        aligned = None if output.alignment is None else _choose(output.alignment, places)
+        return replace(output, hidden=_choose(output.hidden, places), alignment=aligned)
 
     def begin(self, encoded: Encoded) -> State:
         """A state that has taken in the source, one hypothesis a sentence.
@@ -86,22 +94,38 @@ class CausalTransformer(nn.Module):
         """
         rows, length, _ = encoded.states.shape
         state = State(rows, encoded.states.device)
+        state.sentence["source"] = encoded.mask
         lengths = encoded.mask.sum(1)
         if length:
-            self._extend(encoded.states, state)
+            self._extend(encoded.states, state, alignment=False)
         if bool((lengths < length).any()):
             state.rewind(lengths)
         return state
 
-    def step(self, tokens: Tensor, state: State) -> Output:
+    def step(self, tokens: Tensor, state: State, alignment: bool = False) -> Output:
         """tokens [R, L] behind those taken in -> what follows each."""
-        return self._extend(self.embedding(tokens), state)
+        return self._extend(self.embedding(tokens), state, alignment)
 
-    def _extend(self, x: Tensor, state: State) -> Output:
-        context = Context(state.positions(x.shape[1]), state=state)
-        hidden = self.decoder(x, context)
+    def _extend(self, x: Tensor, state: State, alignment: bool) -> Output:
+        source = state.sentence["source"].repeat_interleave(state.fanout, 0) if alignment else None
+        output = self._generate(x, Context(state.positions(x.shape[1]), state=state), source)
         state.advance(x.shape[1])
-        return Output(hidden, self.projection.weight, self.projection.bias, losses=context.losses)
+        return output
+
+    def _generate(self, x: Tensor, context: Context, source: Tensor | None) -> Output:
+        """`source` [R, S]: where the source's tokens are, to be told how x looks at them."""
+        context.alignments = None if source is None else []
+        hidden = self.decoder(x, context)
+        aligned = _aligned(context.alignments, source) if source is not None and context.alignments else None
+        return Output(hidden, self.projection.weight, self.projection.bias, alignment=aligned, losses=context.losses)
+
+
+def _aligned(weights_RHQK: list[Tensor], source_RS: Tensor) -> Tensor:
+    """How what each token gives to the source, on the mean of the heads, is shared among its tokens [R, L, S]."""
+    size = source_RS.shape[1]
+    means = [pad(block.mean(1), (0, size - block.shape[-1])) for block in weights_RHQK]  # cut, where it is negative
+    given_RLS = torch.cat(means, 1) * source_RS[:, None]
+    return given_RLS / given_RLS.sum(-1, keepdim=True).clamp(min=torch.finfo(given_RLS.dtype).tiny)
 
 
 def _choose(x_NKD: Tensor, places_NL: Tensor) -> Tensor:

@@ -75,14 +75,14 @@ class Int8(nn.Module):
     def encode(self, source: Tensor, mask: Tensor) -> Encoded:
         return self.model.encode(source, mask)
 
-    def decode(self, tokens: Tensor, encoded: Encoded) -> Output:
-        return self._projected(self.model.decode(tokens, encoded))
+    def decode(self, tokens: Tensor, encoded: Encoded, alignment: bool = False) -> Output:
+        return self._projected(self.model.decode(tokens, encoded, alignment))
 
     def begin(self, encoded: Encoded) -> State:
         return self.model.begin(encoded)
 
-    def step(self, tokens: Tensor, state: State) -> Output:
-        return self._projected(self.model.step(tokens, state))
+    def step(self, tokens: Tensor, state: State, alignment: bool = False) -> Output:
+        return self._projected(self.model.step(tokens, state, alignment))
 
     def _projected(self, output: Output) -> Output:
         return replace(output, project=self.projection)

@@ -30,7 +30,8 @@ class Vocabulary:
 class Output:
     """What a generator says of each position.
 
-    hidden [R, L, D]; projection [V, D] and bias [V] take it to the vocabulary; alignment [R, L, S] when asked for;
+    hidden [R, L, D]; projection [V, D] and bias [V] take it to the vocabulary; alignment [R, L, S]: how much each
+    position looks at each source token, when asked for, and None where no attention tells;
     losses: further scalars, by part, to add to the loss a token (balance of experts, say), the encoder's among them.
     project: a cheaper way from hidden to logits than those two (models/int8.py).
     """
@@ -71,7 +72,7 @@ class Generator(Protocol):
     @property
     def target_vocabulary(self) -> Vocabulary: ...
 
-    def decode(self, tokens: Tensor, encoded: Encoded) -> Output:
+    def decode(self, tokens: Tensor, encoded: Encoded, alignment: bool = False) -> Output:
         """All positions at once (teacher forcing): tokens [N, L], the first of them `begin`."""
         ...
 
@@ -79,7 +80,7 @@ class Generator(Protocol):
         """An empty state with one hypothesis a sentence."""
         ...
 
-    def step(self, tokens: Tensor, state: State) -> Output:
+    def step(self, tokens: Tensor, state: State, alignment: bool = False) -> Output:
         """The next tokens [R, L], one or many, after those that the state has taken in; the state takes them in."""
         ...
 

@@ -137,6 +137,8 @@ class StackModule(nn.Module):
 
     recomputes: in training each layer keeps its input alone, and its backward pass computes the rest a second time
     (`recompute_layers`).
+    aligning: the layer whose attention tells the alignment, the last but one of those that can: of a Transformer's
+    layers it agrees best with what people align (Garg et al. 2019, arXiv 1909.02074, section 3.2).
     """
 
     def __init__(
@@ -159,6 +161,8 @@ class StackModule(nn.Module):
         self.dropout = Dropout(shared.dropout)
         modules = [LayerModule(layer, residual, shared, mode, f"{name}.{i}") for i, layer in enumerate(tiled)]
         self.layers = nn.ModuleList(modules)
+        aligning = [i for i, layer in enumerate(tiled) if isinstance(layer, CrossLayer) or layer.mixer.aligns]
+        self.aligning = next(iter(aligning[-2:]), None)
         attending = [i for i, layer in enumerate(tiled) if layer.mixer.attends]
         if trunk.position.in_attention and not attending:
             raise ValueError(f"{name}: positions of kind {trunk.position.kind} act in attention, and no layer has any")
@@ -175,10 +179,14 @@ class StackModule(nn.Module):
         positions, state = context.positions, context.state
         self._check_length(x.shape[1] + (state.longest if state else 0))
         keys = positions if state is None else state.slots(x.shape[1])
-        bound = [replace(context, position=p, position_context=p.prepare(positions, keys)) for p in self._positions()]
+        bound = [
+            replace(context, alignments=None, position=p, position_context=p.prepare(positions, keys))
+            for p in self._positions()
+        ]
         x = self.dropout(bound[0].position.embed(x, positions))
         for i, layer in enumerate(self.layers):
-            x = self._through(layer, x, bound[i % len(bound)])
+            own = bound[i % len(bound)]
+            x = self._through(layer, x, replace(own, alignments=context.alignments) if i == self.aligning else own)
         return self.norm(x)
 
     def _through(self, layer: nn.Module, x: Tensor, context: Context) -> Tensor:

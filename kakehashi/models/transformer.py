@@ -87,5 +87,5 @@ class Transformer(nn.Module):
     def _generate(self, tokens: Tensor, context: Context, alignment: bool) -> Output:
         context.alignments = [] if alignment else None
         hidden = self.decoder(self.target_embedding(tokens), context)
-        aligned = torch.stack(context.alignments).mean((0, 2)) if context.alignments else None
+        aligned = context.alignments[0].mean(1) if context.alignments else None
         return Output(hidden, self.projection.weight, self.projection.bias, alignment=aligned, losses=context.losses)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kakehashi.alignment import pharaoh
 from kakehashi.cli import translation
 from kakehashi.data.corpus import write_lines
 from kakehashi.data.terms import Wording
@@ -76,6 +77,29 @@ def test_scores_and_json_lines(run: Run, model: Path, translator: Translator) ->
     assert record["source"] == "橋" and record["translation"] == translator.translate(["橋"])[0]
     assert record.keys() == {"source", "translation", "score", "finished"} | ({"note"} & record.keys())
     assert (empty["translation"], empty["finished"]) == ("", True)
+
+
+def test_alignment_in_lines_and_in_json(run: Run, model: Path, translator: Translator) -> None:
+    lines = ["Guten Morgen!", "", "橋 der Brücke"]
+    text = "\n".join(lines).encode()
+    expected = list(translator.stream(lines, detail="links"))
+    assert run("translate", model, "--alignment", stdin=text).lines == [
+        f"{found.text}\t{pharaoh(found.source, found.text, found.links)}" for found in expected
+    ]
+    records = [json.loads(line) for line in run("translate", model, "--jsonl", "--alignment", stdin=text).lines]
+    for record, found in zip(records, expected, strict=True):
+        assert [(t["piece"], tuple(t["span"])) for t in record["tokens"]] == [(t.piece, t.span) for t in found.tokens]
+        assert [t["log_probability"] for t in record["tokens"]] == pytest.approx(
+            [t.log_probability for t in found.tokens], abs=1e-4
+        )
+        assert [(tuple(k["source"]), tuple(k["target"])) for k in record["links"]] == [
+            (k.source, k.target) for k in found.links
+        ]
+    assert records[0]["links"] and not records[1]["links"]
+    (record,) = [json.loads(line) for line in run("translate", model, "--jsonl", "--tokens", stdin=b"Morgen").lines]
+    assert record["tokens"] and "links" not in record
+    wrong = run("translate", model, "--tokens", stdin=text)
+    assert wrong.code == 2 and "--jsonl" in wrong.err
 
 
 def test_more_alternatives_than_the_beam_widen_it_and_change_nothing_else(

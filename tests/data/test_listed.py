@@ -55,6 +55,18 @@ def test_a_mark_of_the_language_is_one_piece(segmenter: ListedSegmenter) -> None
         segmenter.tag("xyz")
 
 
+def test_spans_count_the_mark_and_skip_special_ids(segmenter: ListedSegmenter) -> None:
+    text = ">>fra<< the  cat 👩"
+    spans, ids = segmenter.spans(text), segmenter.encode(text)
+    assert len(spans) == len(ids) and spans[0] == (0, 7)
+    assert "".join(text[start:end] for start, end in spans[1:]).split() == ["the", "cat", "👩"]
+    ids = [4, *segmenter.encode("the cat"), 4, *segmenter.encode("dog"), 0]
+    decoded, spans = segmenter.decode(ids), segmenter.decoded_spans(ids)
+    assert len(spans) == len(ids)
+    assert [decoded[slice(*span)] for span, id in zip(spans, ids, strict=True) if id in (4, 0)] == ["", "", ""]
+    assert "".join(decoded[slice(*span)] for span in spans) == decoded
+
+
 def test_a_sample_is_drawn_by_its_seed(segmenter: ListedSegmenter) -> None:
     text = LINES[0]
     drawn = [segmenter.sample(text, seed, 0.2) for seed in (1, 2, 3, 1)]

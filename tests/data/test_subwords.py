@@ -111,6 +111,75 @@ def test_any_ids_decode(segmenter):
     assert segmenter.decode([*segmenter.encode("三個"), 4 + 0xE3]).endswith("\ufffd")
 
 
+# Spans
+
+
+def assert_spans_cover(spans, text):
+    """In order, within the text, without a gap."""
+    covered = 0
+    for (start, end), (before, until) in zip(spans, [(0, 0), *spans], strict=False):
+        assert before <= start <= covered and start <= end and until <= end
+        covered = end
+    assert covered == len(text)
+
+
+MIXED = [
+    "apples 二個 apples",
+    "  two",
+    "e\u0301 \u0301e",
+    "👨‍👩‍👧 🌉\u2581買",
+    "\U000f2581\u2581\u2581a",
+    "",
+    " ",
+    "𠮷リンゴ",
+]
+
+
+@pytest.mark.parametrize("text", MIXED, ids=ascii)
+def test_spans_of_a_text(segmenter, text):
+    spans, ids = segmenter.spans(text), segmenter.encode(text)
+    assert len(spans) == len(ids)
+    assert_spans_cover(spans, text)
+    assert segmenter.decoded_spans(ids) == spans
+    for i, (id, (start, end)) in enumerate(zip(ids, spans, strict=True)):
+        piece = segmenter.piece(id)
+        if piece.startswith("<0x") or "\u2581" in text:
+            continue
+        assert piece.replace("\u2581", " ") == (" " if i == 0 else "") + text[start:end]
+
+
+@given(st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("\u2581 \U000f258101リンゴapples"))))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_spans_cover_any_text_and_survive_a_round_trip(segmenter, text):
+    spans = segmenter.spans(text)
+    assert_spans_cover(spans, text)
+    assert segmenter.decoded_spans(segmenter.encode(text)) == spans
+
+
+@given(st.lists(st.integers(0, 299), max_size=20))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_spans_cover_what_any_ids_give(segmenter, ids):
+    ids = [id % segmenter.size for id in ids]
+    spans = segmenter.decoded_spans(ids)
+    assert len(spans) == len(ids)
+    assert_spans_cover(spans, segmenter.decode(ids))
+
+
+def test_the_bytes_of_a_character_share_its_span(segmenter):
+    text = "apples 🌉!"
+    spans = [span for id, span in zip(segmenter.encode(text), segmenter.spans(text), strict=True) if id < 260]
+    assert spans[:4] == [(7, 8)] * 4
+
+
+def test_spans_are_those_of_the_text_before_it_is_normalized():
+    segmenter = train_subwords(Unigram(normalization="nfkc"), english_japanese()).target
+    text = "ﬁve ㌔ 買い①e\u0301"
+    spans = segmenter.spans(text)
+    assert_spans_cover(spans, text)
+    assert len(spans) == len(segmenter.encode(text))
+    assert {text[slice(*span)].strip() for span in spans} >= {"㌔"}
+
+
 def test_encode_all_is_encode(segmenter):
     texts = [text for pair in english_japanese() for text in pair] + ["", "\u2581", " x"]
     assert segmenter.encode_all(texts) == [segmenter.encode(text) for text in texts]

@@ -39,7 +39,7 @@ class TableModel:
         state.hypothesis["before"] = torch.zeros(len(encoded.states), dtype=torch.long)
         return state
 
-    def step(self, tokens: Tensor, state: State) -> Output:
+    def step(self, tokens: Tensor, state: State, alignment: bool = False) -> Output:
         assert tokens.shape[1] == 1
         self.steps.append(len(tokens))
         mean = state.sentence["mean"].repeat_interleave(state.fanout, 0)
@@ -49,7 +49,7 @@ class TableModel:
         state.advance(1)
         return Output(logits[:, None], torch.eye(logits.shape[1]))
 
-    def decode(self, tokens: Tensor, encoded: Encoded) -> Output:
+    def decode(self, tokens: Tensor, encoded: Encoded, alignment: bool = False) -> Output:
         before = torch.cat([torch.zeros_like(tokens[:, :1]), tokens[:, :-1]], 1)
         mean = encoded.states.sum(1) / encoded.mask.sum(1, keepdim=True)
         position = self.position[: tokens.shape[1]]

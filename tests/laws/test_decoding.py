@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 from kakehashi.decoding import Beam, Constraints, Decoding, Greedy, Hypothesis, Sample, search
 from kakehashi.decoding.processors import NoRepeatNgram, RepetitionPenalty
+from kakehashi.errors import UserError
 from kakehashi.models import ModelConfig
 from kakehashi.models.bytenet import ByteNet, DilatedBlocks
 from kakehashi.models.convs2s import Blocks, ConvS2S
@@ -21,6 +22,7 @@ from kakehashi.models.lstm import LSTM
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.stack import CrossStack, Stack
 from kakehashi.models.transformer import EncoderDecoder, Transformer
+from kakehashi.nn.variant import broken
 from tests.laws.zoo import members
 
 SIZE = 30
@@ -89,6 +91,8 @@ def assert_same(one: list[Hypothesis], other: list[Hypothesis]) -> None:
         if all(abs(a.score - score) > 1e-4 for score in rivals):
             assert a.tokens == b.tokens
             assert a.finished == b.finished
+            if a.alignment is not None and b.alignment is not None:
+                torch.testing.assert_close(a.alignment, b.alignment, atol=1e-4, rtol=0)
 
 
 @pytest.fixture(params=STRATEGIES, ids=lambda d: f"{d.kind}-{STRATEGIES.index(d)}")
@@ -109,14 +113,20 @@ def test_the_model_of_these_laws_is_a_fair_one() -> None:
 
 
 def assert_rescored(model: Any, seed: int, decoding: Greedy | Beam | Sample) -> None:
-    """Every log-probability of a search is that of teacher forcing; every score too, as its processors reweigh it."""
+    """Every log-probability and alignment of a search is that of teacher forcing; every score too, as its processors
+    reweigh it."""
     source, mask = sources(seed)
-    size = decoding.build().size
-    for row, hypotheses in enumerate(search(model, source, mask, decoding, count=size)):
+    size, aligns = decoding.build().size, "alignment" not in broken(model.config)
+    for row, hypotheses in enumerate(search(model, source, mask, decoding, count=size, alignment=aligns)):
         encoded = model.encode(source[row : row + 1], mask[row : row + 1])
         for h in hypotheses:
             tokens = [*h.tokens, 2] if h.finished else h.tokens
-            logits = model.decode(torch.tensor([[1, *tokens[:-1]]]), encoded).logits.detach()
+            with torch.no_grad():
+                output = model.decode(torch.tensor([[1, *tokens[:-1]]]), encoded, alignment=aligns)
+            logits = output.logits
+            if aligns:
+                told = output.alignment[0, :, mask[row]].float()
+                torch.testing.assert_close(h.alignment, told, atol=1e-5, rtol=1e-4)
             expected = logits.log_softmax(-1)[0, range(len(tokens)), tokens]
             assert h.token_log_probabilities == pytest.approx(expected.tolist(), abs=1e-4)
             assert h.log_probability == pytest.approx(expected.sum().item(), abs=1e-4)
@@ -174,6 +184,21 @@ def test_a_wide_enough_beam_finds_what_trying_all_finds(kind: str, alpha: float)
 
 def test_one_model_of_every_kind_is_tried() -> None:
     assert {EncoderDecoder, *map(type, OTHERS.values())} == set(members(ModelConfig)) - {EncoderOnly}
+
+
+def test_a_model_without_attention_says_that_it_cannot_align() -> None:
+    with pytest.raises(UserError, match="no attention to its source"):
+        search(other("bytenet", 0), *sources(0), Greedy(), alignment=True)
+
+
+def test_an_alignment_that_nobody_asked_for_is_not_computed() -> None:
+    built, asked = model(0), list[bool]()
+    step = built.step
+    built.step = lambda tokens, state, alignment=False: (asked.append(alignment), step(tokens, state, alignment))[1]
+    plain = search(built, *sources(0), Beam(size=3, max_length=6), count=3)
+    assert not any(asked) and all(h.alignment is None for hypotheses in plain for h in hypotheses)
+    told = search(built, *sources(0), Beam(size=3, max_length=6), count=3, alignment=True)
+    assert told == plain, "it changes nothing else"
 
 
 def test_order_size_and_padding_of_the_batch_change_nothing(decoding: Greedy | Beam | Sample) -> None:

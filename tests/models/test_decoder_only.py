@@ -9,6 +9,8 @@ from kakehashi.models.protocol import Encoded, Vocabulary
 from kakehashi.models.stack import Layer, Stack
 from kakehashi.nn.embeddings import Embeddings
 from kakehashi.nn.feedforward import ReLU
+from kakehashi.nn.mixers.attention import MultiHeadAttention
+from kakehashi.nn.positions import Position
 
 SIZE = 17
 
@@ -76,3 +78,26 @@ def test_training_on_text_reaches_every_parameter() -> None:
 def test_two_vocabularies_are_refused() -> None:
     with pytest.raises(ValueError, match=r"one vocabulary for both.*joint"):
         DecoderOnly().build(Vocabulary(10), Vocabulary(11))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("block", [1024, 3])
+def test_its_alignment_is_the_share_of_each_source_token(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the mean of the heads of the last layer but one, whatever block of queries was computed at once."""
+    model, source, target = build(), tokens(2, 4), tokens(2, 5)
+    mask = torch.tensor([[True] * 4, [True, True, False, False]])
+    monkeypatch.setattr("kakehashi.nn.mixers.attention._BLOCK", block)
+    part, position = model.decoder.get_submodule, model.decoder.positions[0]
+    first, norm = part("layers.0.mixer"), part("layers.0.mixer_residual.norm")
+    assert isinstance(first, MultiHeadAttention) and isinstance(position, Position)
+    found = model.decode(target, model.encode(source, mask), alignment=True).alignment
+    assert found is not None
+    for row, length in enumerate([4, 2]):
+        text = torch.cat((source[row, :length], target[row]))[None]
+        places = torch.arange(text.shape[1])
+        x = norm(position.embed(model.embedding(text), places[None]))
+        q, k = (linear(x).unflatten(-1, (2, -1)).transpose(1, 2) for linear in (first.query, first.key))
+        scores = (q @ k.transpose(-1, -2) * 8**-0.5).masked_fill(places > places[:, None], -torch.inf)
+        given = scores.softmax(-1).mean(1)[0, length:, :length]
+        torch.testing.assert_close(found[row, :, :length], given / given.sum(-1, keepdim=True))
+        assert not found[row, :, length:].any()

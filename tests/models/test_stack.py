@@ -1,6 +1,7 @@
 """Stacks: how placements, factors on residual connections and initialisation reach the layers."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,11 @@ from kakehashi.models.stack import (
 )
 from kakehashi.models.transformer import EncoderDecoder, Transformer
 from kakehashi.nn.feedforward import FeedForward, ReLU, SwiGLU
+from kakehashi.nn.mixers import Mixer
+from kakehashi.nn.mixers.attention import Attention, MultiHeadAttention
 from kakehashi.nn.mixers.protocol import Context
+from kakehashi.nn.mixers.recurrence import SSRU
+from kakehashi.nn.patterns import Window
 from kakehashi.nn.residual import PLACEMENTS
 
 SHARED = Shared(width=32, heads=4, dropout=0.0)
@@ -134,3 +139,39 @@ def test_a_removed_skip_lets_x_through_its_sublayer_only() -> None:
 def test_only_an_unnormed_stack_gets_a_norm_at_its_end(placement: Placement) -> None:
     stack = Stack(placement=placement).build(SHARED, "bidirectional", "encoder")
     assert isinstance(stack.norm, nn.Identity) == (placement in ("post", "deepnorm"))
+
+
+# Alignment
+
+
+@pytest.mark.parametrize(("depth", "aligning"), [(1, 0), (2, 0), (4, 2)])
+def test_the_last_layer_but_one_tells_the_alignment(depth: int, aligning: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the mean of its heads; no other layer is asked."""
+    torch.manual_seed(1)
+    config = EncoderDecoder(width=8, heads=2, encoder=Stack(depth=1), decoder=CrossStack(depth=depth))
+    built = config.build(Vocabulary(9), Vocabulary(9)).eval()
+    source, seen = torch.tensor([[3, 4, 5]]), dict[int, Tensor]()
+    encoded = built.encode(source, source > 0)
+    for i, layer in enumerate(layers_of(built.decoder)):
+        assert isinstance(layer.cross, MultiHeadAttention)
+        weights = layer.cross.score.weights
+
+        def spy(q: Tensor, k: Tensor, bias: Tensor | None, i: int = i, weights: Any = weights) -> Tensor:
+            seen[i] = weights(q, k, bias)
+            return seen[i]
+
+        monkeypatch.setattr(layer.cross.score, "weights", spy)
+    found = built.decode(torch.tensor([[1, 6]]), encoded, alignment=True).alignment
+    assert list(seen) == [aligning] and found is not None
+    torch.testing.assert_close(found, seen[aligning].mean(1))
+
+
+def test_in_a_stack_of_several_mixers_those_tell_that_can() -> None:
+    def aligning(*mixers: Mixer) -> int | None:
+        layers = tuple(Layer(mixer=mixer) for mixer in mixers)
+        return Stack(depth=len(layers), layers=layers).build(SHARED, "causal", "decoder").aligning
+
+    local = Attention(pattern=Window(size=3))
+    assert aligning(Attention(), Attention(), SSRU(), local) == 0
+    assert aligning(SSRU(), Attention(), local) == 1
+    assert aligning(local, SSRU()) is None

@@ -58,7 +58,7 @@ class Calculator:
     def begin(self, encoded: Encoded) -> State:
         return State(len(encoded.states), torch.device("cpu"))
 
-    def step(self, tokens: Tensor, state: State) -> Output:
+    def step(self, tokens: Tensor, state: State, alignment: bool = False) -> Output:
         name = "read"
         before = state.carried(name)
         read = tokens if before is None else torch.cat((before, tokens), 1)

@@ -40,7 +40,7 @@ class Knowing:
         state.sentence = {"source": encoded.states[:, :, 0].long(), "mask": encoded.mask}
         return state
 
-    def step(self, tokens: Tensor, state: State) -> Output:
+    def step(self, tokens: Tensor, state: State, alignment: bool = False) -> Output:
         answers = self._answers(state.sentence["source"], state.sentence["mask"])
         places = state.lengths.tolist()
         state.advance(1)

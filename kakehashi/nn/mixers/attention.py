@@ -41,6 +41,10 @@ class Attention(MixerConfig):
     score: ScoreConfig = Dot()
     pattern: PatternConfig = Full()
 
+    @property
+    def aligns(self) -> bool:
+        return isinstance(self.pattern, Full)
+
     def build(self, width: int, heads: int, mode: Mode, name: str) -> "MultiHeadAttention":
         return MultiHeadAttention(self, self._sizes(width, heads), mode, self._pattern(mode), name)
 
@@ -147,10 +151,16 @@ class MultiHeadAttention(nn.Module):
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, rows: Index, columns: Index, context: Context) -> Tensor:
         bias = self._bias(q, rows, columns, context)
-        if not context.position.has_values:
+        told = None if context.memory is not None else context.alignments
+        if told is None and not context.position.has_values:
             return self.score.attend(q, k, v, bias)
         weights = self.score.weights(q, k, bias)
-        return kernels.mix(weights, v) + context.position.values(context.position_context, weights, rows, columns)
+        if told is not None:
+            told.append(weights)
+        mixed = kernels.mix(weights, v)
+        if not context.position.has_values:
+            return mixed
+        return mixed + context.position.values(context.position_context, weights, rows, columns)
 
     def _bias(self, q: Tensor, rows: Index, columns: Index, context: Context) -> Tensor | None:
         """What a group's scores get: what pattern and padding hide, and the position's bias."""

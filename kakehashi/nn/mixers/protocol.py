@@ -56,7 +56,8 @@ class Context:
     mask: True where x has a token [R, L]; None: no padding that anyone can see (causal: padding stands behind).
     counted: the same, also where padding stands behind, for parts that count tokens; None: as `mask`.
     memory: the encoded source, for cross-attention. state: caches, when decoding step by step.
-    alignments: when not None, cross-attention appends its weights [R, H, L, S] here.
+    alignments: when not None, attention appends its weights here: cross-attention [R, H, L, S]; where there is no
+    memory, attention over the sequence itself, block by block of queries [R, H, Q, K].
     losses: by the name of the part that wants it, a scalar added to the loss a token.
     position, position_context: the position encoding of the layer at hand, and what it prepared for this forward.
     """
@@ -73,10 +74,15 @@ class Context:
 
 
 class MixerConfig(Variant):
-    """The base of a mixer's config. `modes`: where its mixer can stand; `attends`: it uses the stack's positions."""
+    """The base of a mixer's config. `modes`: where its mixer can stand; `attends`: it uses the stack's positions;
+    `aligns`: it can tell with what weights a token looks at every one before it (`Context.alignments`)."""
 
     modes: ClassVar[frozenset[Mode]] = frozenset({"bidirectional", "causal"})
     attends: ClassVar[bool] = False
+
+    @property
+    def aligns(self) -> bool:
+        return False
 
     @abstractmethod
     def build(self, width: int, heads: int, mode: Mode, name: str) -> nn.Module:
