@@ -4,9 +4,8 @@
 
 On GNOME's documentation ($KAKEHASHI_DATA/gnome_docs): the tags of the English text are projected onto the human
 translation, along the links of IBM Model 1 (Brown et al. 1993) trained on the same pairs by expectation maximisation: a
-weak aligner, so that the figure is a floor. A segment is right if every tag holds exactly the reference's characters,
-white space at its edges aside. Only segments are counted whose tags are the same on both sides, each kind of tag once or
-at other words.
+weak aligner, and the translation is free, so that the figure is a floor. A segment is right if every tag holds exactly
+the reference's characters, white space at its edges aside. Segments are counted that have the same tags on both sides.
 """
 
 import argparse
@@ -47,7 +46,7 @@ def main() -> None:
             wanted = Counter((tag, trimmed(target, (span.start, span.end))) for tag, span in expected)
             counted, right = counted + 1, right + (got == wanted)
             tags, tags_right = tags + len(spans), tags_right + (got & wanted).total()
-        print(f"en-{language}, {name}: {right / counted:.1%} of {counted} segments, {tags_right / tags:.1%} of {tags} tags")
+        print(f"{name}: {right / counted:.1%} of {counted} segments, {tags_right / tags:.1%} of {tags} tags")
 
 
 def read(line: str) -> tuple[str, list[tuple[str, Span]]]:
@@ -77,7 +76,7 @@ def model_1(pairs: list[Pair], rounds: int = 6) -> dict[tuple[str, str], float]:
     split = [(["", *tokens(source)], tokens(target)) for source, target in pairs]
     table = defaultdict[tuple[str, str], float](lambda: 1.0)
     for _ in range(rounds):
-        counts, totals = Counter[tuple[str, str]](), Counter[str]()
+        counts, totals = defaultdict[tuple[str, str], float](float), defaultdict[str, float](float)
         for source, target in split:
             for word in target:
                 norm = sum(table[other, word] for other in source)
@@ -100,7 +99,7 @@ def single(text: str) -> set[int]:
 
 
 def align(source: str, target: str, table: dict[tuple[str, str], float]) -> list[Link]:
-    """The likeliest source words of each target word, likelier near its relative place (Dyer et al. 2013: exp(-4 d))."""
+    """The likeliest source words of each target word, likelier near its relative place: exp(-4 d), Dyer et al. 2013."""
     here, there = words(source, soft_cuts=single(source)), words(target, soft_cuts=single(target))
     links: list[Link] = []
     for place, (start, end) in enumerate(there):

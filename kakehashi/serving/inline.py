@@ -9,7 +9,7 @@ result is as sound as the source was.
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from kakehashi.serving.protocol import Link
@@ -19,7 +19,7 @@ from kakehashi.serving.words import Place
 _DEEPEST = 32  # tags within tags; a deeper one goes its way like an atom
 _LONGEST = 80  # characters of an atom that a translator gets to see
 
-Payload = TypeVar("Payload")
+Payload = TypeVar("Payload", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,7 @@ class Inline(Generic[Payload]):
             self.segment = Segment(
                 bare,
                 tuple(
-                    Span(
-                        *(min(max(0, at - margin), len(bare)) for at in (span.start, span.end)), span.parent, span.kept
-                    )
+                    replace(span, start=_within(bare, span.start - margin), end=_within(bare, span.end - margin))
                     for span in spans
                 ),
                 tuple(dict.fromkeys(text[s.start : s.end] for s in spans if s.kept and text[s.start : s.end].strip())),
@@ -173,6 +171,10 @@ def rendered(
     remaining = iter(translations)
     for inline in inlines:
         yield inline.render(next(remaining)) if inline.segment else iter(inline.tokens)
+
+
+def _within(text: str, place: int) -> int:
+    return min(max(0, place), len(text))
 
 
 def _text(text: str) -> Iterator[Text]:

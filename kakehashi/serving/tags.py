@@ -8,6 +8,7 @@ parts the words as its own place parts those of the source, the near ones counti
 
 import bisect
 import itertools
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -114,9 +115,9 @@ class _Placing:
         """All spans right within a parent: the surest first, then those for which no words are found."""
         around = self.regions[parent] if parent >= 0 else (0, len(self.words))
         if around[0] == around[1]:
+            at = self.found[parent][0] if parent >= 0 else 0
             for span in siblings:
-                self.regions[span] = around
-                self.found[span] = (self.found[parent][0],) * 2 if parent >= 0 else (0, 0)
+                self.regions[span], self.found[span] = around, (at, at)
             return
         whole = self._text_within(self.spans[parent]) if parent >= 0 else self.visible[-1]
         scored: list[tuple[float, int]] = []
@@ -217,7 +218,16 @@ class _Placing:
             total += pulls[word]
             if total > best:
                 best, boundary = total, word + 1
+        if self.source[place - 1].isspace():
+            while boundary < high and self._closes(boundary):
+                boundary += 1
         return boundary
+
+    def _closes(self, word: int) -> bool:
+        """Whether a word is a sign that belongs to the word before it."""
+        start = self.words[word][0]
+        sign = unicodedata.category(self.target[start]) in ("Po", "Pe", "Pf")
+        return sign and word > 0 and self.words[word - 1][1] == start
 
     def _character(self, boundary: int, around: Region, place: int) -> int:
         """Where a boundary of words lies: behind the space if the source has `place` behind one, else before it."""

@@ -155,23 +155,10 @@ def test_tags_are_those_that_libxml2_sees(text: str) -> None:
     assert [name for name in theirs if name not in implied] == [name for name in ours if name not in implied]
 
 
-HOSTILE = [
-    "x<b>y</b>",
-    "<b>x",
-    "x<img>",
-    "x<code>y</code>",
-    "x</b>",
-    "<b>x</i>",
-    "<",
-    "<!--",
-    "<a ",
-    "<a x='",
-    '<a b="',
-]
-HOSTILE += ["</", "<![", "<?", "&", "<script>", "<a/", "<a =", "<code>"]
+HOSTILE = """x<b>y</b> <b>x x<img> x<code>y</code> x</b> <b>x</i> < <!-- <a <a/ </ <![ <? & <script> <code>""".split()
 
 
-@pytest.mark.parametrize("piece", HOSTILE)
+@pytest.mark.parametrize("piece", [*HOSTILE, "<a x='", "<a =", '<a b="'])
 def test_hostile_text_takes_linear_time(piece: str) -> None:
     markup = Markup((piece + " ") * 2_000)
     start = time.process_time()

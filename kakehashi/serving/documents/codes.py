@@ -7,9 +7,7 @@ Elements that hold text are tags (`g`, `mrk`, `pc`, `hi`), and so are pairs of e
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 
-from lxml import etree
-
-from kakehashi.serving.documents.xml import Element, append, content
+from kakehashi.serving.documents.xml import Element, append, content, empty, local_name
 from kakehashi.serving.inline import Atom, Close, Open, Text, Token
 
 _CONTAINERS = {"g", "mrk", "pc", "hi"}
@@ -24,9 +22,9 @@ def tokens(element: Element) -> Iterator[Token[Element]]:
         if isinstance(piece, str):
             yield Text(piece)
             continue
-        kind = etree.QName(piece).localname if isinstance(piece.tag, str) else ""  # a comment has none
+        kind = local_name(piece)
         if piece.get("translate") == "no" or piece.get("mtype") == "protected":
-            yield Atom(piece, "".join(piece.itertext()).strip())
+            yield Atom(piece, "".join(map(str, piece.itertext())).strip())
         elif kind in _CONTAINERS:
             name = f"{kind} {place}"
             yield Open(name, piece)
@@ -50,9 +48,12 @@ def fill(element: Element, found: Iterable[Token[Element]]) -> None:
     for token in found:
         if isinstance(token, Text):
             append(places[-1], token.text)
-        elif isinstance(token, Atom) or etree.QName(token.payload).localname not in _CONTAINERS:
+        elif isinstance(token, Atom) or local_name(token.payload) not in _CONTAINERS:
             append(places[-1], deepcopy(token.payload))
         elif isinstance(token, Open):
-            places.append(etree.SubElement(places[-1], token.payload.tag, dict(token.payload.attrib)))
+            inner = deepcopy(token.payload)
+            empty(inner)
+            append(places[-1], inner)
+            places.append(inner)
         else:
             places.pop()

@@ -78,25 +78,25 @@ class _Paragraph:
             self._element.append(properties)
         places, formats = [self._element], [self._format]
         for token in tokens:
-            match token:
-                case Text(text):
-                    places[-1].append(_run(formats[-1], _text(text)))
-                case Open(_, list() as field) | Close(_, list() as field) | Atom(list() as field):
-                    places[-1].extend(field)
-                case Open(_, _Format(properties)):
+            if isinstance(token, Text):
+                places[-1].append(_run(formats[-1], _text(token.text)))
+                continue
+            match token.payload:
+                case _Format(properties) if isinstance(token, Open):
                     formats.append(properties)
-                case Close(_, _Format(_)):
+                case _Format():
                     formats.pop()
-                case Atom(_InRun(properties, element)):
+                case _InRun(properties, element):
                     places[-1].append(_run(properties, element))
-                case Open(_, element):
-                    empty(element)
-                    append(places[-1], element)
-                    places.append(element)
-                case Close(_, _):
+                case list() as runs:
+                    places[-1].extend(runs)
+                case element if isinstance(token, Close):
                     places.pop()
-                case Atom(element):
+                case element:
                     append(places[-1], element)
+                    if isinstance(token, Open):
+                        empty(element)
+                        places.append(element)
 
 
 def _run(properties: Element | None, content: Element) -> Element:

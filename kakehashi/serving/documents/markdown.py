@@ -54,7 +54,7 @@ class Markdown:
         text, self._encoding = decode(data)
         self._crlf = "\r\n" in text
         self._parser = MarkdownIt("commonmark", {"store_labels": True}).enable(["table", "strikethrough"])
-        self._parser.normalizeLink = str  # addresses as they are written
+        self._parser.normalizeLink = _as_written
         self._references: dict[str, object] = {}
         self._parts = [*self._read(text.replace("\r\n", "\n"))]
         self.segments = [segment for part in self._parts for segment in _segments(part)]
@@ -112,6 +112,10 @@ class Markdown:
             if _kinds(parsed) == kinds:
                 return text
         return _written([_as_html(token) for token in tokens], _SPECIAL)
+
+
+def _as_written(url: str) -> str:
+    return url
 
 
 def _as_html(token: Token[_Mark]) -> Token[_Mark]:

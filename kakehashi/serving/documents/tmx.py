@@ -14,9 +14,11 @@ from kakehashi.serving.inline import Inline, Translated, rendered, segments_of
 
 
 class Tmx:
-    """`language`: that of the new variants."""
+    """`language`: that of the new variants. Raises UserError where there is none, or the file is no TMX."""
 
-    def __init__(self, data: bytes, language: str) -> None:
+    def __init__(self, data: bytes, language: str | None) -> None:
+        if not language:
+            raise UserError("a .tmx needs the language of its translations")
         self._data, self._language = data, language
         self._inlines = [Inline([*tokens(source)]) for source in self._sources(parse(data))]
         self.segments = segments_of(self._inlines)

@@ -10,7 +10,7 @@ from lxml import etree
 
 from kakehashi.errors import UserError
 from kakehashi.serving.documents.codes import fill, tokens
-from kakehashi.serving.documents.xml import Element, empty, parse, write
+from kakehashi.serving.documents.xml import Element, empty, local_name, parse, write
 from kakehashi.serving.inline import Inline, Token, Translated, rendered, segments_of
 
 _NAMESPACE = "urn:oasis:names:tc:xliff:document:"
@@ -29,7 +29,7 @@ class Xliff:
     def _read(self) -> Element:
         root = parse(self._data)
         namespace = etree.QName(root).namespace or ""
-        if etree.QName(root).localname != "xliff" or namespace not in {_NAMESPACE + v for v in ("1.2", "2.0", "2.2")}:
+        if local_name(root) != "xliff" or namespace not in {_NAMESPACE + v for v in ("1.2", "2.0", "2.2")}:
             raise UserError("the file is no XLIFF of version 1.2 or 2")
         places = [(root, "trgLang")] if namespace[-3] == "2" else [(f, "target-language") for f in root.iter("{*}file")]
         for element, attribute in places:
@@ -60,7 +60,7 @@ def _sources(root: Element) -> Iterator[Element]:
     """The sources whose targets are missing."""
     for source in root.iter("{*}source"):
         holder = source.getparent()
-        if holder is None or etree.QName(holder).localname not in ("trans-unit", "segment"):
+        if holder is None or local_name(holder) not in ("trans-unit", "segment"):
             continue
         said = (element.get("translate") for element in (holder, *holder.iterancestors()))
         target = holder.find("{*}target")
@@ -81,7 +81,7 @@ def _set_target(source: Element, found: Sequence[Token[Element]]) -> None:
         (source if before is None else before).addnext(target)
     empty(target)
     fill(target, found)
-    if etree.QName(holder).localname == "segment":
+    if local_name(holder) == "segment":
         holder.set("state", "translated")
     else:
         target.set("state", "needs-review-translation")

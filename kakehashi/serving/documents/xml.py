@@ -1,6 +1,8 @@
 """XML from strangers: parsed without entities, without the network, within the limits of libxml2; and written again."""
 
+import io
 from collections.abc import Iterator
+from typing import Any
 
 from lxml import etree
 
@@ -23,7 +25,7 @@ def parse(data: bytes, name: str = "the file") -> Element:
     except (etree.XMLSyntaxError, ValueError) as error:
         raise UserError(f"{name} is no well-formed XML: {error}") from error
     internal = root.getroottree().docinfo.internalDTD
-    if internal is not None and any(True for _ in internal.iterentities()):
+    if internal is not None and internal.entities():  # pyright: ignore[reportAttributeAccessIssue]  # not in the stubs
         raise UserError(f"{name} declares XML entities, which are not read: save it without them")
     return root
 
@@ -32,12 +34,15 @@ def write(root: Element) -> bytes:
     """As it was parsed: its encoding, declaration and document type."""
     document = root.getroottree()
     said = document.docinfo
-    return etree.tostring(
-        document,
-        encoding=said.encoding or "UTF-8",
-        xml_declaration=True,
-        standalone=said.standalone or None,  # "no" is what is not said
-    )
+    out = io.BytesIO()
+    settings: dict[str, Any] = {"standalone": True} if said.standalone else {}
+    document.write(out, encoding=said.encoding or "UTF-8", xml_declaration=True, **settings)
+    return out.getvalue()
+
+
+def local_name(element: Element) -> str:
+    """Without its namespace; "" of a comment or a processing instruction."""
+    return "" if callable(element.tag) else etree.QName(element).localname
 
 
 def content(element: Element) -> Iterator[str | Element]:
