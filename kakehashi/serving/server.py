@@ -18,6 +18,8 @@ from kakehashi.serving.logs import logger, write_json_lines
 from kakehashi.serving.memory import Memory
 from kakehashi.serving.settings import ServerSettings
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
 
 def serve(models: Sequence[Path], settings: ServerSettings) -> None:
     """Serves until SIGTERM or SIGINT. Raises UserError when it cannot begin."""
@@ -34,6 +36,8 @@ async def _serve(models: Sequence[Path], settings: ServerSettings) -> None:
             server = uvicorn.Server(configured(engine, memory, settings))
             socket.listen()
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            if settings.memory.suggestions == "trust" and settings.host not in LOOPBACK:
+                logger.warning("memory.suggestions is trust: whoever reaches this server changes its translations")
             logger.info("listening on http://%s:%d", host, socket.getsockname()[1])
             await server.serve([socket])  # (1) until told to stop; then nothing new, and what was begun to its end
             await engine.drain()  # (2)
@@ -62,5 +66,5 @@ def configured(engine: Engine, memory: Memory, settings: ServerSettings) -> uvic
         server_header=False,
         proxy_headers=bool(settings.proxies),
         forwarded_allow_ips=list(settings.proxies),
-        timeout_graceful_shutdown=round(settings.drain),
+        timeout_graceful_shutdown=settings.drain,
     )
