@@ -154,37 +154,43 @@ class _Text:
         self.log_probability, self.tokens = 0.0, 0
 
     async def translate(self) -> Answer:
-        in_work: deque[tuple[Piece, asyncio.Task[Found] | None]] = deque()
+        in_work: deque[tuple[Piece, asyncio.Future[Found] | None]] = deque()
         begun = False
         try:
             for piece in split(self.request.text, self.request.source):
                 if len(in_work) == self.window:
                     await self._take(*in_work.popleft())
-                task = None
-                if translatable(piece.text):
-                    task = asyncio.create_task(self._sentence(piece.text, first=not begun))
-                    begun = True
-                in_work.append((piece, task))
+                worded = translatable(piece.text)
+                in_work.append((piece, self._begin(piece.text, first=not begun) if worded else None))
+                begun = begun or worded
             while in_work:
                 await self._take(*in_work.popleft())
         finally:
-            for _, task in in_work:
-                if task:
-                    task.cancel()
+            for _, found in in_work:
+                if found:
+                    found.cancel()
         best, *others = dict.fromkeys("".join(parts) for parts in self.texts)
         confidence = math.exp(self.log_probability / self.tokens) if self.tokens else None
         return Answer(best, tuple(others), confidence, tuple(self.links), tuple(self.notes))
 
-    async def _sentence(self, text: str, *, first: bool) -> Found:
-        """The sentence through all models of the route; only the last may answer several ways."""
+    def _begin(self, text: str, *, first: bool) -> asyncio.Future[Found]:
+        """The sentence's translation. It is in the queue when this returns, so that the next request finds it there."""
         *before, last = self.route
-        log_probability, tokens, between = 0.0, 0, text
-        for model in before:
-            found = await self.waiting.submit(Job(model), between)
-            log_probability, tokens = log_probability + found.log_probability, tokens + found.tokens
-            between = found.texts[0]
-        found = await self.waiting.submit(self._job(last, text, first=first), between)
-        return replace(found, log_probability=log_probability + found.log_probability, tokens=tokens + found.tokens)
+        job = self._job(last, text, first=first)
+        if not before:
+            return self.waiting.submit(job, text)
+        between = self.waiting.submit(Job(before[0]), text)
+        found = asyncio.ensure_future(self._onwards(between, job))
+        found.add_done_callback(lambda _: between.cancel())
+        return found
+
+    async def _onwards(self, between: asyncio.Future[Found], job: Job) -> Found:
+        """From a language between to the last; only there are alternatives."""
+        first = await between
+        second = await self.waiting.submit(job, first.texts[0])
+        log_probability = first.log_probability + second.log_probability
+        notes = tuple(dict.fromkeys(first.notes + second.notes))
+        return replace(second, log_probability=log_probability, tokens=first.tokens + second.tokens, notes=notes)
 
     def _job(self, model: str, text: str, *, first: bool) -> Job:
         """What a whole text must contain, its first sentence does. A term of the source language cannot be found in
@@ -200,9 +206,9 @@ class _Text:
             required += tuple(wording.terms_in(text, spaced=True))
         return Job(model, count, alignment, terms, required, tuple(wording.forbidden))
 
-    async def _take(self, piece: Piece, task: asyncio.Task[Found] | None) -> None:
+    async def _take(self, piece: Piece, future: asyncio.Future[Found] | None) -> None:
         """Adds a sentence, and what stands before it, to the answer."""
-        found = await task if task else Found((piece.text,))
+        found = await future if future else Found((piece.text,))
         gap = piece.gap
         if piece.text and self.length:
             gap = gap_between(gap, self.request.source, self.request.target)
