@@ -68,7 +68,6 @@ def test_a_request_that_is_gone_leaves_the_queue(running: Running) -> None:
         assert all(
             isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*tasks, return_exceptions=True)
         )
-        await asyncio.sleep(0)  # the sentences' own tasks learn of it
         after = engine.status()
         assert (after.waiting, after.answered) == (0, before.answered)
         assert after.dropped > before.dropped
@@ -150,19 +149,29 @@ def test_least_recently_used_models_leave_the_memory(models: list[Path]) -> None
 
 @pytest.mark.slow
 def test_dead_workers_lose_nothing(models: list[Path]) -> None:
-    texts = sentences(600, seed=-5)
+    """Twenty clients, each of whom asks again when it is answered, while the first worker is killed three times."""
 
     async def work(engine: Engine) -> None:
-        requests = [asyncio.create_task(engine.translate(Request(text, "en", "de"))) for text in texts]
+        answered, killed = [0] * 20, False
+
+        async def client(number: int) -> None:
+            while not killed:
+                for text in sentences(10, seed=-number):
+                    assert (await engine.translate(Request(text, "en", "de"))).text == shifted(text)
+                    answered[number] += 1
+
+        clients = [asyncio.create_task(client(number)) for number in range(20)]
         for deaths in (1, 2, 3):
             await until(lambda: engine.status().running > 0)
-            os.kill(pids(engine)[deaths % 2], signal.SIGKILL)
+            os.kill(pids(engine)[0], signal.SIGKILL)
             await until(lambda deaths=deaths: engine.status().restarted == deaths)
-        answers = await asyncio.gather(*requests)
-        assert [answer.text for answer in answers] == list(map(shifted, texts))
-        assert engine.status().restarted == 3
+            before = list(answered)
+            await until(lambda before=before: all(now > then + 2 for now, then in zip(answered, before, strict=True)))
+        killed = True
+        await asyncio.gather(*clients)
+        assert engine.status().answered == engine.status().accepted == sum(answered)
 
-    with_engine(models, work, workers=2, batch_tokens=256)
+    with_engine(models, work, workers=2)
 
 
 @pytest.mark.slow
