@@ -122,6 +122,12 @@ class Waiting:
                 sentence.future.set_exception(Broken("the translation of this text failed twice"))
         self._some.set()
 
+    def abandon(self, error: Exception) -> None:
+        """Nobody will take what waits."""
+        for sentence in self._sentences:
+            if not sentence.future.done():
+                sentence.future.set_exception(error)
+
     def _end(self, batch: Batch) -> None:
         self.running -= len(batch.sentences)
 

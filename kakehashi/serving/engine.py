@@ -13,13 +13,14 @@ import asyncio
 import math
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt
 
+from kakehashi.alignment import LEAST
 from kakehashi.config import Config
 from kakehashi.directory import Precision
 from kakehashi.serving.batches import Waiting
@@ -29,7 +30,7 @@ from kakehashi.serving.integrity import translatable
 from kakehashi.serving.pool import Pool
 from kakehashi.serving.protocol import Answer, Busy, Detection, Language, Link, Request, Status, TooLate
 from kakehashi.serving.sentences import Piece, gap_between, split
-from kakehashi.serving.wire import Found, Job
+from kakehashi.serving.wire import Found, Job, Place
 
 DRAINING = 10.0  # seconds after which to try again: about what another server needs to start
 
@@ -161,44 +162,53 @@ class _Text:
         self.log_probability, self.tokens = 0.0, 0
 
     async def translate(self) -> Answer:
-        in_work: deque[tuple[Piece, asyncio.Task[Found] | None]] = deque()
+        in_work: deque[tuple[Piece, asyncio.Future[Found] | None]] = deque()
         begun = False
         try:
             for piece in split(self.request.text, self.request.source):
                 if len(in_work) == self.window:
                     await self._take(*in_work.popleft())
-                task = None
-                if translatable(piece.text):
-                    task = asyncio.create_task(self._sentence(piece.text, first=not begun))
-                    begun = True
-                in_work.append((piece, task))
+                worded = translatable(piece.text)
+                in_work.append((piece, self._begin(piece.text, first=not begun) if worded else None))
+                begun = begun or worded
             while in_work:
                 await self._take(*in_work.popleft())
         finally:
-            for _, task in in_work:
-                if task:
-                    task.cancel()
+            for _, found in in_work:
+                if found and not found.cancel() and not found.cancelled():
+                    found.exception()  # seen, though another's is raised
         best, *others = dict.fromkeys("".join(parts) for parts in self.texts)
         confidence = math.exp(self.log_probability / self.tokens) if self.tokens else None
         return Answer(best, tuple(others), confidence, tuple(self.links), tuple(self.notes))
 
-    async def _sentence(self, text: str, *, first: bool) -> Found:
-        """The sentence through all models of the route; only the last may answer several ways."""
+    def _begin(self, text: str, *, first: bool) -> asyncio.Future[Found]:
+        """The sentence's translation. It is in the queue when this returns, so that the next request finds it there."""
         *before, last = self.route
-        log_probability, tokens, between = 0.0, 0, text
-        for model in before:
-            found = await self.waiting.submit(Job(model), between)
-            log_probability, tokens = log_probability + found.log_probability, tokens + found.tokens
-            between = found.texts[0]
-        found = await self.waiting.submit(self._job(last, text, first=first), between)
-        return replace(found, log_probability=log_probability + found.log_probability, tokens=tokens + found.tokens)
+        job = self._job(last, text, first=first)
+        if not before:
+            return self.waiting.submit(job, text)
+        between = self.waiting.submit(Job(before[0], alignment=self.request.alignment), text)
+        found = asyncio.ensure_future(self._onwards(between, job))
+        found.add_done_callback(lambda _: between.cancel())
+        return found
+
+    async def _onwards(self, between: asyncio.Future[Found], job: Job) -> Found:
+        """From a language between to the last; only there are alternatives."""
+        first = await between
+        second = await self.waiting.submit(job, first.texts[0])
+        return Found(
+            second.texts,
+            first.log_probability + second.log_probability,
+            first.tokens + second.tokens,
+            _through(first.links, second.links),
+            tuple(dict.fromkeys(first.notes + second.notes)),
+        )
 
     def _job(self, model: str, text: str, *, first: bool) -> Job:
         """What a whole text must contain, its first sentence does. A term of the source language cannot be found in
         that of a language between: it is looked up here."""
         wording, count = self.request.wording, self.request.alternatives + 1
-        direct = len(self.route) == 1
-        alignment = self.request.alignment and direct
+        direct, alignment = len(self.route) == 1, self.request.alignment
         if wording is None:
             return Job(model, count, alignment)
         required = tuple(wording.required) if first else ()
@@ -207,9 +217,9 @@ class _Text:
             required += tuple(wording.terms_in(text, spaced=True))
         return Job(model, count, alignment, terms, required, tuple(wording.forbidden))
 
-    async def _take(self, piece: Piece, task: asyncio.Task[Found] | None) -> None:
+    async def _take(self, piece: Piece, future: asyncio.Future[Found] | None) -> None:
         """Adds a sentence, and what stands before it, to the answer."""
-        found = await task if task else Found((piece.text,))
+        found = await future if future else Found((piece.text,))
         gap = piece.gap
         if piece.text and self.length:
             gap = gap_between(gap, self.request.source, self.request.target)
@@ -227,3 +237,17 @@ class _Text:
 def _whole(request: Request) -> tuple[Link, ...]:
     length = len(request.text)
     return (Link((0, length), (0, length), 1.0),) if length else ()
+
+
+def _through(first: Sequence[Place], second: Sequence[Place]) -> tuple[Place, ...]:
+    """Links through a language between: the product of the weights, by how much of what the second model looked at is
+    what the first one wrote there."""
+    weights: dict[tuple[int, int, int, int], float] = {}
+    for start, end, *target, second_weight in second:
+        for *source, begin, stop, first_weight in first:
+            shared = (min(end, stop) - max(start, begin)) / (end - start)
+            if shared > 0:
+                place = (*source, *target)
+                weights[place] = weights.get(place, 0.0) + shared * first_weight * second_weight
+    strong = [(*place, weight) for place, weight in weights.items() if weight >= LEAST]
+    return tuple(sorted(strong, key=lambda place: (place[2:4], place[:2])))

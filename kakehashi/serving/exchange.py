@@ -88,30 +88,32 @@ def read_tmx(file: IO[bytes], languages: Sequence[str] = ()) -> Iterator[Entry]:
 
 
 def _renamed(entry: Entry, languages: Sequence[str]) -> Entry:
-    def meant(code: str) -> str:
-        relatives = (known for known in languages if known.split("-")[0] == code.split("-")[0])
-        return code if code in languages else next(relatives, code)
+    source, target = (_meant(code, languages) or code for code in (entry.source_language, entry.target_language))
+    return replace(entry, source_language=source, target_language=target)
 
-    return replace(entry, source_language=meant(entry.source_language), target_language=meant(entry.target_language))
+
+def _meant(code: str, known: Sequence[str]) -> str | None:
+    """The same code among those known, or else one with the same first subtag."""
+    relatives = (each for each in known if each.split("-")[0] == code.split("-")[0])
+    return code if code in known else next(relatives, None)
 
 
 def _entries(unit: Element, header: str) -> Iterator[Entry]:
-    """The first variant in the source language is the source; in a unit that says none, the first one."""
-    name = unit.get("tuid", "without a tuid")
+    """The source is in the language that the unit or the header says; where neither says one, it is the first."""
     variants = [(variant.get(_LANGUAGE) or variant.get("lang"), variant.find("seg")) for variant in unit.iter("tuv")]
-    texts = [
-        (language_code(language.replace("_", "-")), _text(segment))
-        for language, segment in variants
+    texts = {
+        language_code(language.replace("_", "-")): _text(segment)
+        for language, segment in reversed(variants)  # of two in one language the first
         if language is not None and segment is not None
-    ]
-    said = unit.get("srclang", header).lower().replace("_", "-")
-    source = next((each for each in texts if each[0] == said), texts[0] if texts else None)
-    for each in texts:
-        if source is not None and each is not source:
+    }
+    codes = [*reversed(texts)]
+    source = _meant(unit.get("srclang", header).lower().replace("_", "-"), codes) or next(iter(codes), "")
+    for target in codes:
+        if target != source:
             try:
-                yield Entry(source[0], each[0], tidy(source[1]), tidy(each[1]))
+                yield Entry(source, target, tidy(texts[source]), tidy(texts[target]))
             except ValueError as error:
-                raise UserError(f"unit {name}: a text {error}") from error
+                raise UserError(f"unit {unit.get('tuid', 'without a tuid')}: a text {error}") from error
 
 
 def _text(segment: Element) -> str:

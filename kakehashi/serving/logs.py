@@ -35,6 +35,7 @@ class JsonLines(logging.Formatter):
 def write_json_lines(stream: TextIO) -> None:
     """Lets our loggers and uvicorn's write to `stream`, in this form alone; other libraries' words may quote texts."""
     handler = logging.StreamHandler(stream)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     handler.addFilter(lambda record: record.name.split(".")[0] in ("kakehashi", "uvicorn"))
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -3,6 +3,7 @@
 Plain ASGI, so that streams stay streams and a client's going away reaches the route.
 """
 
+import asyncio
 import time
 import uuid
 from collections.abc import MutableMapping
@@ -19,6 +20,7 @@ from kakehashi.serving.refusals import FAULT
 
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}  # another one is a client's own word
 GONE = 499  # in logs and figures: the client went away before it was answered (nginx's number)
+STOPPING = "The server is stopping: try again later."
 TOO_LARGE = "The data value transmitted exceeds the capacity limit."
 CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -46,6 +48,10 @@ class Surroundings:
                 await self._answer(exchange)
             except ClientDisconnect:
                 exchange.status = exchange.status or GONE
+            except asyncio.CancelledError:  # the server stops, and its patience with what was begun is at an end
+                if not exchange.status:
+                    stopping = JSONResponse({"error": STOPPING}, 503, {"Retry-After": "10"})
+                    await stopping(exchange.scope, exchange.receive, exchange.send)
             except Exception:
                 logger.exception("a fault of ours", extra={"request": exchange.id})
                 if not exchange.status:

@@ -14,6 +14,7 @@ from typing import Any
 from kakehashi.errors import UserError
 from kakehashi.serving.batches import Batch, Waiting
 from kakehashi.serving.catalogue import Catalogue
+from kakehashi.serving.protocol import Broken
 from kakehashi.serving.wire import LENGTH_BYTES, Found, batch_message, packed
 
 PATIENCE = 10.0  # seconds that a worker has to end when it is told to
@@ -101,9 +102,11 @@ class Pool:
         self._feeding = [asyncio.create_task(self._feed(place)) for place in range(self.size)]
 
     async def stop(self) -> None:
+        """What is still in work, or waits, is Broken."""
         for task in self._feeding:
             task.cancel()
         await asyncio.gather(*self._feeding, return_exceptions=True)
+        self.waiting.abandon(Broken("the engine was stopped"))
         await asyncio.gather(*(worker.stop() for worker in self.workers))
 
     async def _new(self) -> Worker:
@@ -122,6 +125,9 @@ class Pool:
             except Died:
                 self.waiting.put_back(batch)
                 await self._replace(place)
+            except BaseException:
+                self.waiting.fail(batch, Broken("the engine was stopped"))
+                raise
             else:
                 self._deliver(batch, answer)
 
@@ -133,10 +139,10 @@ class Pool:
 
     async def _replace(self, place: int) -> None:
         await self.workers[place].kill()
-        self.restarted += 1
         while True:
             try:
                 self.workers[place] = await self._new()
-                return
+                break
             except Died:
                 await asyncio.sleep(PAUSE)
+        self.restarted += 1

@@ -115,4 +115,4 @@ class UnknownDirection(Exception):
 
 
 class Broken(Exception):
-    """Two workers in a row died on this text."""
+    """Two workers died on this text, or the engine was stopped before it was done."""

@@ -64,7 +64,7 @@ async def corrections(
 
 
 @review.patch(
-    "/{number}", response_model=CorrectionShown, responses=refusals(401, 404, 409), openapi_extra=body(Decision)
+    "/{number:int}", response_model=CorrectionShown, responses=refusals(401, 404, 409), openapi_extra=body(Decision)
 )
 async def decide(
     number: Annotated[int, Path(ge=1, le=LARGEST)],

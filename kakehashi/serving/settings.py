@@ -11,7 +11,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import Any, Literal, NamedTuple, get_origin
 
-from pydantic import Field, PositiveFloat, SecretStr
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
 
 from kakehashi.config import Config, ConfigError, resolve
 from kakehashi.config.places import alternatives
@@ -45,7 +45,7 @@ class ServerSettings(Config):
     deadline: PositiveFloat = Field(
         default=300.0, description="Seconds after which a text that is not done is given up."
     )
-    drain: PositiveFloat = Field(default=30.0, description="Seconds for what was accepted, after SIGTERM.")
+    drain: PositiveInt = Field(default=30, description="Seconds for what was accepted, after SIGTERM.")
     admin_key: SecretStr | None = Field(
         default=None, description="The key with which corrections are reviewed; null: nobody may over HTTP."
     )

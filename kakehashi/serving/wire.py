@@ -13,6 +13,9 @@ from kakehashi.data.terms import Wording
 LENGTH_BYTES = 4
 
 
+Place = tuple[int, int, int, int, float]
+
+
 @dataclass(frozen=True)
 class Job:
     """What is asked of a model; sentences of one job share batches.
@@ -46,13 +49,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Found:
-    """A sentence's translations, best first. `log_probability`, `tokens`: of the best one, its end not counted; `links`:
-    (start, end) in the sentence and in the best translation, and the weight."""
+    """A sentence's translations, best first.
+
+    `log_probability`, `tokens`: of the best one, its end not counted; `links`: start and end in the sentence, start and
+    end in the best translation, and the weight.
+    """
 
     texts: tuple[str, ...]
     log_probability: float = 0.0
     tokens: int = 0
-    links: tuple[tuple[int, int, int, int, float], ...] = ()
+    links: tuple[Place, ...] = ()
     notes: tuple[str, ...] = ()
 
     @classmethod

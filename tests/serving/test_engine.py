@@ -124,6 +124,20 @@ def test_links_are_places_in_the_whole_text(running: Running) -> None:
     assert strong >= {("Ant", "Bee"), ("bee", "cat"), ("Cat", "Dog"), ("Dog", "Eel")}
 
 
+def test_links_lead_through_a_language_between(running: Running) -> None:
+    request = Request("Ant bee.  Cat dog.", "en", "fr", alignment=True)
+    answer = running(lambda engine: engine.translate(request))
+    assert answer.text == "Cat dog.  Eel fox."
+    for source, target in (("Ant", "Cat"), ("bee", "dog"), ("Cat", "Eel"), ("dog", "fox")):
+        weights = {
+            request.text[slice(*link.source)]: link.weight
+            for link in answer.links
+            if answer.text[slice(*link.target)] == target
+        }
+        assert max(weights, key=weights.__getitem__) == source
+        assert sum(weights.values()) <= 1.001
+
+
 def test_wording(running: Running) -> None:
     def answer(text: str, target: str, wording: Wording) -> str:
         return running(lambda engine: engine.translate(Request(text, "en", target, wording=wording))).text

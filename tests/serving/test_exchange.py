@@ -37,7 +37,9 @@ def test_units_of_others() -> None:
     assert list(read_tmx(tmx(unit, before=doctype))) == [Entry("en-us", "de", "a bold b c", "x")]
 
 
-@pytest.mark.parametrize(("said", "expected"), [("", "de"), (' srclang="en-US"', "en-us"), (' srclang="*all*"', "de")])
+@pytest.mark.parametrize(
+    ("said", "expected"), [("", "en-us"), (' srclang="en-US"', "en-us"), (' srclang="*all*"', "de")]
+)
 def test_the_source_is_in_the_language_that_the_unit_or_the_file_says(said: str, expected: str) -> None:
     (entry,) = read_tmx(tmx(TU.format(said)))
     assert entry.source_language == expected
@@ -67,6 +69,8 @@ def test_languages_of_others_are_taken_for_relatives_of_ours() -> None:
     assert (entry.source_language, entry.target_language) == ("en", "de")
     (entry,) = read_tmx(tmx(TU.format("")), ["fr"])
     assert (entry.source_language, entry.target_language) == ("en-us", "de")
+    (entry,) = read_tmx(tmx(TU.format(' srclang="fr"')))
+    assert (entry.source_language, entry.target_language) == ("de", "en-us"), "the first where there is no such one"
 
 
 def test_tsv_is_a_corpus(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
-from schemathesis.openapi.checks import (
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
@@ -23,20 +24,23 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-KEY = "admin"
-
-
-@pytest.fixture
-def description(serve: Serve) -> Any:
-    site = serve(admin_key=KEY, metrics={"enabled": True})
-    return schemathesis.openapi.from_url(site.url + "/spec")
-
-
-schema = schemathesis.pytest.from_fixture("description")
+HEADERS = {"Authorization": "Bearer admin"}
 
 
 @pytest.mark.slow
-@schema.parametrize()
-@settings(max_examples=60, suppress_health_check=list(HealthCheck), derandomize=True, deadline=None)
-def test_the_server_does_what_its_description_says(case: Any) -> None:
-    case.call_and_validate(checks=CHECKS, headers={"Authorization": f"Bearer {KEY}"})
+@pytest.mark.parametrize("mode", [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE])
+def test_the_server_does_what_its_description_says(serve: Serve, mode: schemathesis.GenerationMode) -> None:
+    site = serve(admin_key="admin", metrics={"enabled": True})
+    described = schemathesis.openapi.from_url(site.url + "/spec")
+    operations = [found.ok() for found in described.get_all_operations() if isinstance(found, Ok)]
+    assert len(operations) > 10
+    if mode is schemathesis.GenerationMode.NEGATIVE:  # where nothing is asked for, nothing can be wrong
+        operations = [each for each in operations if [*each.iter_parameters(), *each.body]]
+    for operation in operations:
+
+        @settings(max_examples=40, suppress_health_check=list(HealthCheck))
+        @given(operation.as_strategy(generation_mode=mode))
+        def hold(case: Any) -> None:
+            case.call_and_validate(checks=CHECKS, headers=HEADERS)
+
+        hold()

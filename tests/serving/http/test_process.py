@@ -36,16 +36,17 @@ def running(folder: Path, *arguments: object) -> Generator[Running]:
     """The command in a folder; its standard error tells the port."""
     command = [sys.executable, "-m", "kakehashi", "serve", *map(str, arguments), "--port", "0", "engine.workers=1"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
-    assert process.stderr
-    try:
+    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
         lines = (json.loads(line)["message"] for line in process.stderr)
-        url = next(line.split()[3] for line in lines if line.startswith("Uvicorn running on"))
-        threading.Thread(target=process.stderr.read, daemon=True).start()  # so that it never waits for a reader
-        yield Running(process, url)
-    finally:
-        process.kill()
-        process.wait()
+        url = next(line.removeprefix("listening on ") for line in lines if line.startswith("listening on"))
+        reader = threading.Thread(target=process.stderr.read)  # so that the process never waits for one
+        reader.start()
+        try:
+            yield Running(process, url)
+        finally:
+            process.kill()
+            reader.join()
 
 
 @pytest.mark.slow
@@ -61,8 +62,8 @@ def test_nothing_acknowledged_is_lost_on_kill_9(models: list[Path], tmp_path: Pa
 @pytest.mark.slow
 def test_sigterm_finishes_what_was_accepted(models: list[Path], tmp_path: Path) -> None:
     answers: list[requests.Response] = []
-    with running(tmp_path, models[0], "engine.batch_tokens=1", "metrics.enabled=true") as server:
-        texts = ["ant bee cat dog."] * 300
+    with running(tmp_path, models[0], "engine.batch_tokens=1", "metrics.enabled=true", "drain=300") as server:
+        texts = ["ant bee cat dog."] * 100
 
         def ask() -> None:
             answers.append(server.post("/translate", **ASKED | {"q": texts}))
@@ -73,7 +74,7 @@ def test_sigterm_finishes_what_was_accepted(models: list[Path], tmp_path: Path) 
             pass
         assert server.ended(signal.SIGTERM) == 0
         asking.join()
-    assert answers[0].json() == {"translatedText": ["bee cat dog eel."] * 300}
+    assert answers[0].json() == {"translatedText": ["bee cat dog eel."] * 100}
 
 
 @pytest.mark.slow
@@ -87,20 +88,10 @@ def test_a_port_that_is_taken(models: list[Path], tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ([], "make the demo's with `kakehashi demo`"),
-        (["missing"], "missing"),
-        (["."], "no model directory"),
-        (["limits.minut=1"], "did you mean 'minute'?"),
-        (["--settings", "none.yaml"], "none.yaml"),
-    ],
-    ids=["nothing", "missing", "folder", "setting", "file"],
-)
-def test_mistakes_end_with_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+@pytest.mark.slow
+def test_a_model_that_is_none(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", "kakehashi", "serve", *arguments]
+    command = [sys.executable, "-m", "kakehashi", "serve", str(tmp_path), "port=0"]
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert said in ended.stderr and "Traceback" not in ended.stderr
+    assert str(tmp_path) in ended.stderr and "Traceback" not in ended.stderr
