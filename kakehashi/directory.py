@@ -61,10 +61,13 @@ def read_card(directory: Path) -> dict[str, Any] | None:
 def load_model(model: nn.Module, directory: Path, precision: Precision, device: str) -> torch.device:
     """Fills a model that was built as `config.yaml` says, for use and not for training; returns where it lies.
 
+    On a CPU in the precision of the file the weights are pages of the file, which all processes that use it share.
     `device`: torch's name of one; "auto" takes a GPU where there is one. Raises UserError when the file is damaged or
     does not fit.
     """
-    load_weights(model, directory)
+    stored = _fitting(model, directory)
+    for name, tensor in _tensors(model).items():
+        tensor.data = stored[name].to(tensor.dtype)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     model.to(device=place, dtype=torch.bfloat16 if precision == "bf16" else torch.float32).eval()
     return place
@@ -151,15 +154,25 @@ def _read_tree(directory: Path) -> dict[str, Any]:
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
     """The model's tensors by name, tied ones once, under the first of their names."""
     named: dict[int, tuple[str, Tensor]] = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in model.state_dict(keep_vars=True).items():
         named.setdefault(tensor.data_ptr(), (name, tensor))
     return dict(named.values())
 
 
-def load_weights(
-    model: nn.Module, directory: Path, fitted: Callable[[str, Tensor], Tensor] = lambda name, stored: stored
-) -> None:
-    """`fitted`: what becomes of each stored tensor, by its name, before it is compared with the model's.
+Fitted = Callable[[str, Tensor], Tensor]
+
+
+def load_weights(model: nn.Module, directory: Path, fitted: Fitted = lambda name, stored: stored) -> None:
+    """Copies the weights of a directory. Raises UserError as `load_model` does.
+
+    `fitted`: what becomes of each stored tensor, by its name, before it is compared with the model's.
+    """
+    stored = _fitting(model, directory, fitted)
+    model.load_state_dict(stored, strict=False)  # not strict: the file has one name of tied tensors
+
+
+def _fitting(model: nn.Module, directory: Path, fitted: Fitted = lambda name, stored: stored) -> dict[str, Tensor]:
+    """The tensors of the file, as `_tensors` names them, memory-mapped.
 
     Raises UserError that lists what does not fit, when the file is damaged, or the model is another.
     """
@@ -179,4 +192,4 @@ def load_weights(
     wrong += [f"{name} is unexpected" for name in sorted(stored.keys() - both)]
     if wrong:
         raise UserError(f"{path} does not fit the configuration and the vocabulary:\n  " + "\n  ".join(wrong))
-    model.load_state_dict(stored, strict=False)  # not strict: the other names of tied tensors are not in the file
+    return stored

@@ -5,7 +5,7 @@ An argument `key=value` whose left side is a path of the configuration is an ove
 """
 
 # Each module adds its commands to `app` when it is imported: this is the order of `kakehashi --help`.
-from kakehashi.cli import training, translation, generation, evaluation, inspection, interchange  # isort: skip
+from kakehashi.cli import training, translation, generation, evaluation, inspection, interchange, serving  # isort: skip
 from kakehashi.cli.program import app, main
 
-__all__ = ["app", "evaluation", "generation", "inspection", "interchange", "main", "training", "translation"]
+__all__ = ["app", "evaluation", "generation", "inspection", "interchange", "main", "serving", "training", "translation"]

@@ -1,0 +1,65 @@
+"""The application: routes, what surrounds them, errors as JSON. Another part of the API is a router in `ROUTERS`."""
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from kakehashi.serving import routes_corrections, routes_operation, routes_translate
+from kakehashi.serving.codes import Codes
+from kakehashi.serving.context import Server
+from kakehashi.serving.engine import Engine
+from kakehashi.serving.limits import Gate
+from kakehashi.serving.memory import Memory
+from kakehashi.serving.metrics import Metrics
+from kakehashi.serving.middleware import Surroundings
+from kakehashi.serving.refusals import Refusal
+from kakehashi.serving.settings import ServerSettings
+
+ROUTERS = (
+    routes_translate.router,
+    routes_corrections.router,
+    routes_corrections.review,
+    routes_operation.router,
+)
+
+
+def create_app(engine: Engine, memory: Memory, settings: ServerSettings) -> FastAPI:
+    """An ASGI application over an engine that has begun and a memory that is open; it closes neither."""
+    app = FastAPIOffline(  # its /docs fetches nothing from other hosts
+        title="Kakehashi",
+        description="Translation by models of one's own, behind LibreTranslate's API. Parameters stand in JSON, in a "
+        "form or in the query string.",
+        openapi_url="/spec",
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    metrics = Metrics(engine)
+    gate, codes = Gate(settings.limits, settings.access), Codes(engine.languages())
+    app.state.server = Server(engine, memory, settings, gate, metrics, codes)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(Surroundings, metrics=metrics, body=settings.limits.body)
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(RequestValidationError, _not_found)
+    return app
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refusal)
+    return JSONResponse({"error": error.text}, error.status, error.headers)
+
+
+async def _no_route(_: Request, error: Exception) -> JSONResponse:
+    """404 and 405, with the methods that there are."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": HTTPStatus(error.status_code).phrase}, error.status_code, error.headers)
+
+
+async def _not_found(_: Request, error: Exception) -> JSONResponse:
+    """A part of a path that is not what the route takes."""
+    return JSONResponse({"error": HTTPStatus.NOT_FOUND.phrase}, HTTPStatus.NOT_FOUND)

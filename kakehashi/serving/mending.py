@@ -1,0 +1,172 @@
+"""Translates sentences, and again where something is amiss.
+
+Notable: most sentences are searched once. Again, all that are alike in one batch, are
+- lines in capitals, which few models know well: in capitals and in sentence case; the likelier translation is taken,
+  and put in capitals;
+- translations that go round in circles: with a search that says no n-gram of tokens twice;
+- translations that lack what `integrity` wants: with a search that must say it (dynamic beam allocation).
+What cannot be mended gets a note. A stop that a single word did not have is taken off its translation.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kakehashi.data.terms import Wording
+from kakehashi.serving.integrity import Item, kept_apart, loops, missing
+from kakehashi.serving.sentences import unsubtagged
+from kakehashi.serving.wire import Found, Job
+from kakehashi.translator import Translation, Translator
+
+_ONE_WORD = re.compile(r"\S{1,20}")
+_STOPS = (".", "。", "．", "।", "۔")
+_DOTTED = ("tr", "az")  # languages in which i and ı are two letters
+_BEAM = 4  # hypotheses, where the model's own search keeps too few
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """`asked`: what the model was given for the `text`, in its own or in sentence case."""
+
+    text: str
+    asked: str
+    translation: Translation
+
+    @property
+    def loops(self) -> bool:
+        return loops(self.asked, self.translation.text)
+
+    @property
+    def probability(self) -> float:
+        """The mean of its tokens'."""
+        tokens = self.translation.tokens
+        return math.fsum(token.log_probability for token in tokens) / len(tokens) if tokens else -math.inf
+
+
+def translate(translator: Translator, job: Job, texts: Sequence[str]) -> list[Found]:
+    """Raises UserError where the job's wording cannot be followed with this model."""
+    return _Mending(translator, job).translate(texts)
+
+
+class _Mending:
+    def __init__(self, translator: Translator, job: Job) -> None:
+        self.translator, self.job = translator, job
+        self.source, self.target = translator.config.source, translator.config.target
+
+    def translate(self, texts: Sequence[str]) -> list[Found]:
+        ways = [self._ways(text) for text in texts]
+        found = self._stream([asked for each in ways for asked in each], self.job.wording)
+        drafts = [
+            max((_Draft(text, asked, next(found)) for asked in each), key=lambda draft: draft.probability)
+            for text, each in zip(texts, ways, strict=True)
+        ]
+        drafts = self._without_loops(drafts)
+        drafts = self._complete(drafts)
+        return list(map(self._found, drafts))
+
+    def _stream(self, asked: Sequence[str], wording: Wording | None, **overrides: Any) -> Iterator[Translation]:
+        needed = max(self.job.count, 2 if wording and (wording.terms or wording.required) else 1)
+        if self.translator.config.decoding.build().size < needed:
+            overrides |= {"kind": "beam", "size": max(_BEAM, needed)}
+        detail = "links" if self.job.alignment else "tokens"
+        return self.translator.stream(asked, self.job.count, wording=wording, detail=detail, **overrides)
+
+    def _ways(self, text: str) -> list[str]:
+        """What the model is given: a line in capitals in sentence case too, unless terms are to be found in it."""
+        if not text.isupper() or sum(map(str.isalpha, text)) < 2 or self.job.terms:
+            return [text]
+        return [text, _sentence_case(text, self.source)]
+
+    def _without_loops(self, drafts: list[_Draft]) -> list[_Draft]:
+        for size in (3, 2):
+            places = [i for i, draft in enumerate(drafts) if draft.loops]
+            processors = [{"kind": "no_repeat_ngram", "size": size}]
+            again = self._stream([drafts[i].asked for i in places], self.job.wording, processors=processors)
+            drafts = _replaced(drafts, places, again, lambda old, new: not new.loops)
+        return drafts
+
+    def _complete(self, drafts: list[_Draft]) -> list[_Draft]:
+        """Everything lacking is a term of the sentences that have it, so that one search serves them all."""
+        lacking = [self._missing(draft) for draft in drafts]
+        places = [i for i, items in enumerate(lacking) if items]
+        terms = {_word(drafts[i].asked, item): item.wanted for i in places for item in lacking[i] if self._can(item)}
+        if not terms:
+            return drafts
+        job = self.job
+        wording = Wording({**terms, **dict(job.terms)}, job.required, job.forbidden)
+        again = self._stream([drafts[i].asked for i in places], wording)
+        return _replaced(drafts, places, again, self._lacks_less)
+
+    def _lacks_less(self, old: _Draft, new: _Draft) -> bool:
+        return len(self._missing(new)) < len(self._missing(old))
+
+    def _missing(self, draft: _Draft) -> list[Item]:
+        return missing(draft.asked, draft.translation.text, (self.source, self.target))
+
+    def _can(self, item: Item) -> bool:
+        """Whether the model's vocabulary can write it."""
+        segmenter = self.translator.segmenters.target
+        return segmenter.decode(segmenter.encode(item.wanted)) == item.wanted
+
+    def _found(self, draft: _Draft) -> Found:
+        best = draft.translation
+        texts = tuple(dict.fromkeys(self._finished(draft, each.text) for each in (best, *best.alternatives)))
+        notes = [each for each in [best.note] if each]
+        notes += ["the translation repeats itself"] if draft.loops else []
+        notes += [f"{item.text} is missing" for item in self._missing(draft)]
+        links = [(*link.source, *link.target, link.weight) for link in best.links if link.target[1] <= len(texts[0])]
+        as_long = len(draft.asked) == len(draft.text) and len(best.text) - len(texts[0]) in (0, 1)
+        log_probability = math.fsum(token.log_probability for token in best.tokens)
+        return Found(texts, log_probability, len(best.tokens), tuple(links) if as_long else (), tuple(notes))
+
+    def _finished(self, draft: _Draft, text: str) -> str:
+        if draft.asked != draft.text:
+            text = _changed(text, lambda part: _upper(part, self.target))
+        if _ONE_WORD.fullmatch(draft.text) and not draft.text.endswith(_STOPS) and text.endswith(_STOPS):
+            shorter = text[:-1]
+            text = text if not shorter or shorter.endswith(_STOPS) else shorter
+        return text
+
+
+def _replaced(
+    drafts: list[_Draft],
+    places: Sequence[int],
+    again: Iterable[Translation],
+    better: Callable[[_Draft, _Draft], bool],
+) -> list[_Draft]:
+    """The drafts, those at `places` with their other translations where these are better."""
+    drafts = list(drafts)
+    for place, translation in zip(places, again, strict=True):
+        other = replace(drafts[place], translation=translation)
+        if better(drafts[place], other):
+            drafts[place] = other
+    return drafts
+
+
+def _word(text: str, item: Item) -> str:
+    """The item in its text with the letters and digits that it touches: terms are whole words ("3rd" for 3)."""
+    found = re.search(rf"\w*{re.escape(item.text)}\w*", text)
+    return found[0] if found else item.text
+
+
+def _changed(text: str, change: Callable[[str], str]) -> str:
+    """The text, changed but for what is kept letter by letter."""
+    return "".join(part if kept else change(part) for part, kept in kept_apart(text))
+
+
+def _sentence_case(text: str, language: str) -> str:
+    lower = [(part if kept else _lower(part, language), kept) for part, kept in kept_apart(text)]
+    written = "".join(part for part, _ in lower)
+    blanked = "".join(" " * len(part) if kept else part for part, kept in lower)
+    first = next((i for i, sign in enumerate(blanked) if sign.isalpha()), 0)
+    return written[:first] + _upper(written[first : first + 1], language) + written[first + 1 :]
+
+
+def _lower(text: str, language: str) -> str:
+    return (text.replace("İ", "i").replace("I", "ı") if unsubtagged(language) in _DOTTED else text).lower()
+
+
+def _upper(text: str, language: str) -> str:
+    return (text.replace("i", "İ") if unsubtagged(language) in _DOTTED else text).upper()

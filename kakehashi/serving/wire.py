@@ -1,0 +1,81 @@
+"""What the engine and its workers tell each other: JSON over pipes, each message behind its length.
+
+JSON and no pickle: a message is data whatever it holds. Python's own module, since a text may hold lone surrogates.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from kakehashi.data.terms import Wording
+
+LENGTH_BYTES = 4
+
+
+Place = tuple[int, int, int, int, float]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked of a model; sentences of one job share batches.
+
+    `count`: how many translations of each sentence; `terms`, `required`, `forbidden`: as in `Wording`.
+    """
+
+    model: str
+    count: int = 1
+    alignment: bool = False
+    terms: tuple[tuple[str, str], ...] = ()
+    required: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+
+    @property
+    def wording(self) -> Wording | None:
+        worded = self.terms or self.required or self.forbidden
+        return Wording(dict(self.terms), self.required, self.forbidden) if worded else None
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Self:
+        return cls(
+            told["model"],
+            told["count"],
+            told["alignment"],
+            tuple((source, target) for source, target in told["terms"]),
+            tuple(told["required"]),
+            tuple(told["forbidden"]),
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sentence's translations, best first.
+
+    `log_probability`, `tokens`: of the best one, its end not counted; `links`: start and end in the sentence, start and
+    end in the best translation, and the weight.
+    """
+
+    texts: tuple[str, ...]
+    log_probability: float = 0.0
+    tokens: int = 0
+    links: tuple[Place, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Self:
+        return cls(
+            tuple(told["texts"]),
+            told["log_probability"],
+            told["tokens"],
+            tuple((a, b, c, d, weight) for a, b, c, d, weight in told["links"]),
+            tuple(told["notes"]),
+        )
+
+
+def batch_message(job: Job, directory: str, texts: Sequence[str]) -> dict[str, Any]:
+    return {"job": asdict(job), "directory": directory, "texts": list(texts)}
+
+
+def packed(message: Mapping[str, Any]) -> bytes:
+    data = json.dumps(message).encode("ascii")
+    return len(data).to_bytes(LENGTH_BYTES, "big") + data
