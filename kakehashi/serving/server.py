@@ -31,7 +31,7 @@ def serve(models: Sequence[Path], settings: ServerSettings) -> None:
 
 
 async def _serve(models: Sequence[Path], settings: ServerSettings) -> None:
-    with _bound(settings.host, settings.port) as socket, closing(Memory.open(settings.memory)) as memory:
+    with bound(settings.host, settings.port) as socket, closing(Memory.open(settings.memory)) as memory:
         async with Engine(models, settings.engine) as engine:
             server = uvicorn.Server(configured(engine, memory, settings))
             socket.listen()
@@ -44,7 +44,7 @@ async def _serve(models: Sequence[Path], settings: ServerSettings) -> None:
     logger.info("stopped")
 
 
-def _bound(host: str, port: int) -> Socket:
+def bound(host: str, port: int) -> Socket:
     """An address taken, before anything that takes time. Raises UserError."""
     socket = Socket(AF_INET6 if ":" in host else AF_INET)
     try:
