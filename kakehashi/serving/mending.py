@@ -1,8 +1,8 @@
 """Translates sentences, and again where something is amiss.
 
 Notable: most sentences are searched once. Again, all that are alike in one batch, are
-- lines in capitals, which few models know well: in capitals and in sentence case; the likelier translation is taken,
-  and put in capitals;
+- lines in capitals, which few models know well: as they are and in sentence case; the likelier translation is put in
+  capitals;
 - translations that go round in circles: with a search that says no n-gram of tokens twice;
 - translations that lack what `integrity` wants: with a search that must say it (dynamic beam allocation).
 What cannot be mended gets a note. A stop that a single word did not have is taken off its translation.
@@ -28,7 +28,7 @@ _BEAM = 4  # hypotheses, where the model's own search keeps too few
 
 @dataclass(frozen=True)
 class _Draft:
-    """`asked`: what the model was given for the `text`, in its own or in sentence case."""
+    """`asked`: what the model was given for the `text`: itself, or in sentence case."""
 
     text: str
     asked: str
@@ -74,10 +74,13 @@ class _Mending:
         return self.translator.stream(asked, self.job.count, wording=wording, detail=detail, **overrides)
 
     def _ways(self, text: str) -> list[str]:
-        """What the model is given: a line in capitals in sentence case too, unless terms are to be found in it."""
-        if not text.isupper() or sum(map(str.isalpha, text)) < 2 or self.job.terms:
-            return [text]
-        return [text, _sentence_case(text, self.source)]
+        """What the model is given."""
+        return [text, _sentence_case(text, self.source)] if self._in_capitals(text) else [text]
+
+    def _in_capitals(self, text: str) -> bool:
+        """Whether case may be changed here and there; the case of a wording may not."""
+        own = "".join(part for part, kept in kept_apart(text) if not kept)
+        return own.isupper() and sum(map(str.isalpha, own)) >= 2 and self.job.wording is None
 
     def _without_loops(self, drafts: list[_Draft]) -> list[_Draft]:
         for size in (3, 2):
@@ -117,12 +120,13 @@ class _Mending:
         notes += ["the translation repeats itself"] if draft.loops else []
         notes += [f"{item.text} is missing" for item in self._missing(draft)]
         links = [(*link.source, *link.target, link.weight) for link in best.links if link.target[1] <= len(texts[0])]
-        as_long = len(draft.asked) == len(draft.text) and len(best.text) - len(texts[0]) in (0, 1)
+        in_place = len(draft.asked) == len(draft.text) and best.text.lower().startswith(texts[0].lower())
         log_probability = math.fsum(token.log_probability for token in best.tokens)
-        return Found(texts, log_probability, len(best.tokens), tuple(links) if as_long else (), tuple(notes))
+        return Found(texts, log_probability, len(best.tokens), tuple(links) if in_place else (), tuple(notes))
 
     def _finished(self, draft: _Draft, text: str) -> str:
-        if draft.asked != draft.text:
+        text = text.strip()
+        if self._in_capitals(draft.text):
             text = _changed(text, lambda part: _upper(part, self.target))
         if _ONE_WORD.fullmatch(draft.text) and not draft.text.endswith(_STOPS) and text.endswith(_STOPS):
             shorter = text[:-1]
