@@ -65,7 +65,7 @@ def scripted(translator: Translator) -> Scripting:
 
 def test_what_is_right_is_searched_once(translator: Translator) -> None:
     model = Scripted(translator.segmenters.source.size, lambda ids: ids)
-    texts = ["Ant 5 bee {x}.", "ant", "👍 ant", "Ant cat, ant cat."]
+    texts = ["Ant 5 bee {x}.", "ant!", "👍 ant", "Ant cat, ant cat."]
     found = translate(replace(translator, model=model), Job("m"), texts)
     assert [each.texts for each in found] == [(text,) for text in texts]
     assert all(each.notes == () for each in found)
@@ -105,7 +105,11 @@ def test_capitals_are_of_the_language() -> None:
     )
 
 
-def test_a_single_word_gets_no_stop(scripted: Scripting) -> None:
-    stopped = scripted(lambda text: f"{text}.")
-    found = stopped(["ant", "ant bee", "ant...", "Ant"])
-    assert [each.texts[0] for each in found] == ["ant", "ant bee.", "ant....", "Ant"]
+def test_a_single_word(translator: Translator, scripted: Scripting) -> None:
+    """With a stop the model is brief, and without says too much."""
+    brief = scripted(lambda text: text.replace("ant.", "bee.") if "." in text else "cat dog eel fox")
+    found = brief(["ant", "ant bee", "ant.", "ant..."])
+    assert [each.texts[0] for each in found] == ["bee", "cat dog eel fox", "bee.", "bee..."]
+    (linked,) = translate(translator, Job("m", alignment=True), ["ant"])
+    assert linked.texts == ("bee",)
+    assert {link[:4] for link in linked.links} == {(0, 3, 0, 3)}
