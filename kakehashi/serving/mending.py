@@ -117,9 +117,13 @@ class _Mending:
         notes += ["the translation repeats itself"] if draft.loops else []
         notes += [f"{item.text} is missing" for item in self._missing(draft)]
         links = [(*link.source, *link.target, link.weight) for link in best.links if link.target[1] <= len(texts[0])]
+        words = [(*token.span, token.log_probability) for token in best.tokens if token.span[0] < token.span[1]]
+        words = [word for word in words if word[1] <= len(texts[0])]
         as_long = len(draft.asked) == len(draft.text) and len(best.text) - len(texts[0]) in (0, 1)
         log_probability = math.fsum(token.log_probability for token in best.tokens)
-        return Found(texts, log_probability, len(best.tokens), tuple(links) if as_long else (), tuple(notes))
+        if not as_long:
+            words, links = [], []
+        return Found(texts, log_probability, len(best.tokens), tuple(words), tuple(links), tuple(notes))
 
     def _finished(self, draft: _Draft, text: str) -> str:
         if draft.asked != draft.text:

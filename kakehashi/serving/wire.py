@@ -46,12 +46,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Found:
-    """A sentence's translations, best first. `log_probability`, `tokens`: of the best one, the end counted; `links`:
-    (start, end) in the sentence and in the best translation, and the weight."""
+    """A sentence's translations, best first. `log_probability`, `tokens`: of the best one, the end counted; `words`:
+    start, end and log-probability of those of its tokens that can be seen; `links`: (start, end) in the sentence and in
+    the best translation, and the weight."""
 
     texts: tuple[str, ...]
     log_probability: float = 0.0
     tokens: int = 0
+    words: tuple[tuple[int, int, float], ...] = ()
     links: tuple[tuple[int, int, int, int, float], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -61,6 +63,7 @@ class Found:
             tuple(told["texts"]),
             told["log_probability"],
             told["tokens"],
+            tuple((start, end, log_probability) for start, end, log_probability in told["words"]),
             tuple((a, b, c, d, weight) for a, b, c, d, weight in told["links"]),
             tuple(told["notes"]),
         )
