@@ -18,7 +18,7 @@ from kakehashi.serving.engine import Engine
 from kakehashi.serving.limits import Allowance
 from kakehashi.serving.memory import Correction, Match
 from kakehashi.serving.origins import AUTO, SHOWN, Origin, known, no_direction, origins, percent, require_direction
-from kakehashi.serving.protocol import Answer, Broken, Busy, Request, TooLate, UnknownDirection
+from kakehashi.serving.protocol import Answer, Broken, Busy, Request, TooLate, UnknownDirection, Word
 from kakehashi.serving.refusals import Refusal, busy, invalid
 from kakehashi.serving.schemas import Translate
 
@@ -173,6 +173,8 @@ def _response(asked: Translate, items: Sequence[Item]) -> dict[str, Any]:
     if asked.confidence:
         shares = (item.answer.confidence for item in items)
         parts["confidence"] = [None if share is None else percent(share) for share in shares]
+    if asked.words:
+        parts["words"] = [[_word(word) for word in item.answer.words] for item in items]
     if asked.alignment:
         parts["alignment"] = [[asdict(link) for link in item.answer.links] for item in items]
     if asked.matches:
@@ -180,6 +182,10 @@ def _response(asked: Translate, items: Sequence[Item]) -> dict[str, Any]:
     if asked.notes:
         parts["notes"] = [item.answer.notes for item in items]
     return {name: values if isinstance(asked.q, list) else values[0] for name, values in parts.items()}
+
+
+def _word(word: Word) -> dict[str, Any]:
+    return {"start": word.start, "end": word.end, "confidence": percent(word.probability)}
 
 
 def _match(match: Match, answer: Correction | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from kakehashi.serving import routes_corrections, routes_operation, routes_translate
+from kakehashi.serving import routes_corrections, routes_operation, routes_page, routes_translate
 from kakehashi.serving.codes import Codes
 from kakehashi.serving.context import Server
 from kakehashi.serving.engine import Engine
@@ -24,6 +24,7 @@ ROUTERS = (
     routes_corrections.router,
     routes_corrections.review,
     routes_operation.router,
+    routes_page.router,
 )
 
 
@@ -42,6 +43,7 @@ def create_app(engine: Engine, memory: Memory, settings: ServerSettings) -> Fast
     app.state.server = Server(engine, memory, settings, gate, metrics, codes)
     for router in ROUTERS:
         app.include_router(router)
+    app.router.routes.append(routes_page.files)
     app.add_middleware(Surroundings, metrics=metrics, body=settings.limits.body)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _no_route)

@@ -28,7 +28,7 @@ from kakehashi.serving.catalogue import Catalogue, Model
 from kakehashi.serving.detection import Detector
 from kakehashi.serving.integrity import translatable
 from kakehashi.serving.pool import Pool
-from kakehashi.serving.protocol import Answer, Busy, Detection, Language, Link, Request, Status, TooLate
+from kakehashi.serving.protocol import Answer, Busy, Detection, Language, Link, Request, Status, TooLate, Word
 from kakehashi.serving.sentences import Piece, gap_between, split
 from kakehashi.serving.wire import Found, Job, Place
 
@@ -157,6 +157,7 @@ class _Text:
         self.waiting, self.window = waiting, window
         self.texts: list[list[str]] = [[] for _ in range(request.alternatives + 1)]
         self.length = 0
+        self.words: list[Word] = []
         self.links: list[Link] = []
         self.notes: dict[str, None] = {}
         self.log_probability, self.tokens = 0.0, 0
@@ -179,7 +180,7 @@ class _Text:
                     found.exception()  # seen, though another's is raised
         best, *others = dict.fromkeys("".join(parts) for parts in self.texts)
         confidence = math.exp(self.log_probability / self.tokens) if self.tokens else None
-        return Answer(best, tuple(others), confidence, tuple(self.links), tuple(self.notes))
+        return Answer(best, tuple(others), confidence, tuple(self.words), tuple(self.links), tuple(self.notes))
 
     def _begin(self, text: str, *, first: bool) -> asyncio.Future[Found]:
         """The sentence's translation. It is in the queue when this returns, so that the next request finds it there."""
@@ -200,6 +201,7 @@ class _Text:
             second.texts,
             first.log_probability + second.log_probability,
             first.tokens + second.tokens,
+            second.words,
             _through(first.links, second.links),
             tuple(dict.fromkeys(first.notes + second.notes)),
         )
@@ -230,6 +232,8 @@ class _Text:
         self.notes |= dict.fromkeys(found.notes)
         self.log_probability += found.log_probability
         self.tokens += found.tokens
+        for start, end, log_probability in found.words:
+            self.words.append(Word(begin + start, begin + end, math.exp(log_probability)))
         for a, b, c, d, weight in found.links:
             self.links.append(Link((piece.start + a, piece.start + b), (begin + c, begin + d), weight))
 

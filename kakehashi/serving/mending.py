@@ -17,7 +17,7 @@ from typing import Any
 from kakehashi.data.terms import Wording
 from kakehashi.serving.integrity import Item, kept_apart, loops, missing
 from kakehashi.serving.sentences import unsubtagged
-from kakehashi.serving.wire import Found, Job, Place
+from kakehashi.serving.wire import Found, Job, Place, Seen
 from kakehashi.translator import Translation, Translator
 
 _ONE_WORD = re.compile(r"\S{0,19}\w")
@@ -120,12 +120,15 @@ class _Mending:
         notes = [each for each in [best.note] if each]
         notes += ["the translation repeats itself"] if draft.loops else []
         notes += [f"{item.text} is missing" for item in self._missing(draft)]
+        words: list[Seen] = []
         links: list[Place] = []
         if _as_long(draft.text, draft.asked) and _as_long(texts[0], best.text):
             ends = (len(draft.text), len(texts[0]))
+            seen = (token for token in best.tokens if token.span[0] < token.span[1] <= ends[1])
+            words = [(*token.span, token.log_probability) for token in seen]
             own = (link for link in best.links if link.source[1] <= ends[0] and link.target[1] <= ends[1])
             links = [(*link.source, *link.target, link.weight) for link in own]
-        return Found(texts, draft.log_probability, len(best.tokens), tuple(links), tuple(notes))
+        return Found(texts, draft.log_probability, len(best.tokens), tuple(words), tuple(links), tuple(notes))
 
     def _finished(self, draft: _Draft, text: str) -> str:
         text = text.strip()

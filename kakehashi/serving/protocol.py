@@ -18,6 +18,15 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Word:
+    """A token of a translation: its start and end in `Answer.text`, and the probability that the model gave it."""
+
+    start: int
+    end: int
+    probability: float
+
+
+@dataclass(frozen=True)
 class Request:
     """One text, of any number of lines and sentences.
 
@@ -39,13 +48,14 @@ class Request:
 class Answer:
     """The translation of one text.
 
-    `confidence`: mean probability of the tokens, 0 to 1; `links`: sorted by target, empty unless asked for; `notes`:
+    `confidence`: mean probability of the tokens, 0 to 1; `words`: the tokens that can be seen, in order; `links`: sorted by target, empty unless asked for; `notes`:
     what the reader should know ("cut at the length limit").
     """
 
     text: str
     alternatives: tuple[str, ...] = ()
     confidence: float | None = None
+    words: tuple[Word, ...] = ()
     links: tuple[Link, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -46,6 +46,7 @@ class Translate(Texts):
     format: str = Field(default="text", json_schema_extra={"enum": ["text", "html"]})
     alternatives: int = Field(default=0, ge=0, description="How many other translations are wanted.")
     confidence: bool = Field(default=False, description="Whether to tell how sure the model is, from 0 to 100.")
+    words: bool = Field(default=False, description="Whether to tell the same of each part of the translation.")
     alignment: bool = Field(default=False, description="Whether to tell which characters come from which.")
     matches: bool = Field(default=False, description="Whether to show corrections of the same and of similar texts.")
     notes: bool = Field(default=False, description="Whether to tell what is known to be wrong with a translation.")
@@ -130,6 +131,14 @@ class LanguageShown(BaseModel):
     targets: list[str]
 
 
+class WordShown(BaseModel):
+    """Characters of the translation, and how sure the model is of them, from 0 to 100."""
+
+    start: int
+    end: int
+    confidence: float
+
+
 class LinkShown(BaseModel):
     """Characters of the translation and those of the text from which they come: start and end of both."""
 
@@ -168,6 +177,7 @@ class Translated(BaseModel):
     detectedLanguage: Detected | list[Detected] | None = None
     alternatives: list[str] | list[list[str]] | None = None
     confidence: float | list[float | None] | None = None
+    words: list[WordShown] | list[list[WordShown]] | None = None
     alignment: list[LinkShown] | list[list[LinkShown]] | None = None
     matches: list[MatchShown] | list[list[MatchShown]] | None = None
     notes: list[str] | list[list[str]] | None = None

@@ -13,6 +13,7 @@ from kakehashi.data.terms import Wording
 LENGTH_BYTES = 4
 
 
+Seen = tuple[int, int, float]
 Place = tuple[int, int, int, int, float]
 
 
@@ -51,13 +52,15 @@ class Job:
 class Found:
     """A sentence's translations, best first.
 
-    `log_probability`, `tokens`: of the best one, its end not counted; `links`: start and end in the sentence, start and
-    end in the best translation, and the weight.
+    `log_probability`, `tokens`: of the best one, its end not counted; `words`: start, end and log-probability of those
+    of its tokens that can be seen; `links`: start and end in the sentence, start and end in the best translation, and
+    the weight.
     """
 
     texts: tuple[str, ...]
     log_probability: float = 0.0
     tokens: int = 0
+    words: tuple[Seen, ...] = ()
     links: tuple[Place, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -67,6 +70,7 @@ class Found:
             tuple(told["texts"]),
             told["log_probability"],
             told["tokens"],
+            tuple((start, end, log_probability) for start, end, log_probability in told["words"]),
             tuple((a, b, c, d, weight) for a, b, c, d, weight in told["links"]),
             tuple(told["notes"]),
         )
