@@ -4,7 +4,8 @@ Another way to write a text than plain (`format`) is one function in `FORMATS`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
@@ -14,21 +15,20 @@ from starlette.requests import ClientDisconnect
 from kakehashi.data.terms import Wording
 from kakehashi.errors import UserError
 from kakehashi.serving.context import Admitted, Server
-from kakehashi.serving.engine import Engine
 from kakehashi.serving.limits import Allowance
 from kakehashi.serving.memory import Correction, Match
 from kakehashi.serving.origins import AUTO, SHOWN, Origin, known, no_direction, origins, percent, require_direction
 from kakehashi.serving.protocol import Answer, Broken, Busy, Request, TooLate, UnknownDirection, Word
 from kakehashi.serving.refusals import Refusal, busy, invalid
 from kakehashi.serving.schemas import Translate
+from kakehashi.serving.segments import translate_html
+from kakehashi.serving.turns import Turns
 
 T = TypeVar("T")
 
-AT_ONCE = 64  # texts of one request that are with the engine at a time
-PAUSE = 0.05  # seconds after which a text is offered again to a full queue
 AGAIN = 1.0  # seconds after which to try again what failed by no fault of the client
 
-FORMATS: dict[str, Callable[[Engine, Request], Awaitable[Answer]]] = {"text": Engine.translate}
+FORMATS: dict[str, Callable[[Turns, Request], Awaitable[Answer]]] = {"text": Turns.translate, "html": translate_html}
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,15 @@ async def answered(server: Server, admitted: Admitted[Translate]) -> dict[str, A
     for language in dict.fromkeys(origin.language for origin in found):
         require_direction(server, language, target)
     corrections = await asyncio.to_thread(_corrections, server, asked.texts, found, target)
-    try:
+    with refusing(server):
         return _response(asked, await _Texts(server, asked, target).all(found, corrections))
+
+
+@contextmanager
+def refusing(server: Server) -> Iterator[None]:
+    """The engine's failures as Refusals."""
+    try:
+        yield
     except Busy as error:
         raise busy(error.retry_after) from error
     except (TooLate, Broken) as error:
@@ -91,17 +98,12 @@ def _corrections(server: Server, texts: Sequence[str], found: Sequence[Origin], 
 
 
 class _Texts:
-    """The texts of one request on their way, a few at a time.
-
-    Once the engine has answered one, the others wait for a place in its queue where that is full: so a long list is
-    refused at its beginning or not at all.
-    """
+    """The texts of one request."""
 
     def __init__(self, server: Server, asked: Translate, target: str) -> None:
         self._server, self._asked, self._target = server, asked, target
         self._wording = Wording(asked.glossary) if asked.glossary else None
-        self._places = asyncio.Semaphore(AT_ONCE)
-        self._begun = False
+        self._turns = Turns(server.engine)
 
     async def all(self, found: Sequence[Origin], corrections: Sequence[Correction | None]) -> list[Item]:
         """In their order; the first failure drops the others."""
@@ -114,12 +116,10 @@ class _Texts:
         return [task.result() for task in tasks]
 
     async def _item(self, text: str, origin: Origin, correction: Correction | None) -> Item:
-        async with self._places:
-            answer = await self._answer(text, origin, correction)
-            matches: list[Match] = []
-            if self._asked.matches:
-                similar = self._server.memory.similar
-                matches = await asyncio.to_thread(similar, origin.language, self._target, text)
+        answer = await self._answer(text, origin, correction)
+        matches: list[Match] = []
+        if self._asked.matches:
+            matches = await asyncio.to_thread(self._server.memory.similar, origin.language, self._target, text)
         return Item(origin, answer, correction, matches)
 
     async def _answer(self, text: str, origin: Origin, correction: Correction | None) -> Answer:
@@ -145,16 +145,7 @@ class _Texts:
             deadline=self._server.settings.deadline,
             model=self._asked.model,
         )
-        while True:
-            try:
-                answer = await FORMATS[self._asked.format](self._server.engine, request)
-            except Busy:
-                if not self._begun or not self._server.engine.status().accepting:
-                    raise
-                await asyncio.sleep(PAUSE)
-            else:
-                self._begun = True
-                return answer
+        return await FORMATS[self._asked.format](self._turns, request)
 
 
 def _within(text: str, target: str) -> str:

@@ -32,6 +32,14 @@ def body(schema: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {kind: {"schema": described} for kind in kinds}}}
 
 
+def form(schema: type[BaseModel]) -> dict[str, Any]:
+    """A request body as a form with a file."""
+    described = schema.model_json_schema()
+    described["properties"]["file"]["type"] = "string"
+    described["required"] = ["file", *described["required"]]
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": described}}}}
+
+
 def query(schema: type[BaseModel]) -> dict[str, Any]:
     """The fields of a schema as parameters of the query string."""
     described = schema.model_json_schema()

@@ -60,6 +60,14 @@ class Detect(Texts):
     """The language of the texts is asked for."""
 
 
+class TranslateFile(Asked):
+    file: Any = Field(
+        default=None, description="The file; its name's extension says what it is.", json_schema_extra={"format": "binary"}
+    )
+    source: Text = Field(description="The language of the file, or `auto`.")
+    target: Text = Field(description="The language into which to translate.")
+
+
 class Suggest(Asked):
     q: Stored = Field(description="The text that was translated.")
     s: Stored = Field(description="The right translation.")
@@ -181,6 +189,10 @@ class Translated(BaseModel):
     alignment: list[LinkShown] | list[list[LinkShown]] | None = None
     matches: list[MatchShown] | list[list[MatchShown]] | None = None
     notes: list[str] | list[list[str]] | None = None
+
+
+class TranslatedFile(BaseModel):
+    translatedFileUrl: str
 
 
 class Success(BaseModel):
