@@ -3,7 +3,7 @@
 TMX keeps texts as they are, and their state (`<prop type="x-state">`). TSV is a corpus: one language pair, a source, a
 TAB and a target a line; a TAB inside a text becomes a space; a text of many lines becomes as many pairs where its
 translation has as many, else one line. XML is read with external entities and entity declarations refused (defusedxml)
-and unit by unit, so that a file needs no more memory than its longest unit.
+and unit by unit, so that its tree is never whole in memory.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -24,9 +24,6 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def serve(models: Sequence[Path], settings: ServerSettings) -> None:
     """Serves until SIGTERM or SIGINT. Raises UserError when it cannot begin."""
     write_json_lines(sys.stderr)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn puts its own handler in the place of this one while it runs, and then raises the signal once more
-        signal.signal(number, lambda *_: None)
     asyncio.run(_serve(models, settings))
 
 
@@ -34,6 +31,8 @@ async def _serve(models: Sequence[Path], settings: ServerSettings) -> None:
     with bound(settings.host, settings.port) as socket, closing(Memory.open(settings.memory)) as memory:
         async with Engine(models, settings.engine) as engine:
             server = uvicorn.Server(configured(engine, memory, settings))
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, _nothing)  # until uvicorn sets its own, and when it raises the signal once more
             socket.listen()
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             if settings.memory.suggestions == "trust" and settings.host not in LOOPBACK:
@@ -42,6 +41,10 @@ async def _serve(models: Sequence[Path], settings: ServerSettings) -> None:
             await server.serve([socket])  # (1) until told to stop; then nothing new, and what was begun to its end
             await engine.drain()  # (2)
     logger.info("stopped")
+
+
+def _nothing(*_: object) -> None:
+    pass
 
 
 def bound(host: str, port: int) -> Socket:
@@ -57,6 +60,7 @@ def bound(host: str, port: int) -> Socket:
 
 
 def configured(engine: Engine, memory: Memory, settings: ServerSettings) -> uvicorn.Config:
+    """How uvicorn serves the application."""
     return uvicorn.Config(
         create_app(engine, memory, settings),
         log_config=None,
