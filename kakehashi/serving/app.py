@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from kakehashi.serving import routes_corrections, routes_operation, routes_page, routes_translate
+from kakehashi.serving import routes_corrections, routes_files, routes_operation, routes_page, routes_translate
 from kakehashi.serving.codes import Codes
 from kakehashi.serving.context import Server
 from kakehashi.serving.engine import Engine
@@ -20,9 +20,11 @@ from kakehashi.serving.metrics import Metrics
 from kakehashi.serving.middleware import Surroundings
 from kakehashi.serving.refusals import Refusal, busy
 from kakehashi.serving.settings import ServerSettings
+from kakehashi.serving.shelf import Shelf
 
 ROUTERS = (
     routes_translate.router,
+    routes_files.router,
     routes_corrections.router,
     routes_corrections.review,
     routes_operation.router,
@@ -43,7 +45,7 @@ def create_app(engine: Engine, memory: Memory, settings: ServerSettings) -> Fast
     )
     metrics = Metrics(engine)
     gate, codes = Gate(settings.limits, settings.access), Codes(engine.languages())
-    app.state.server = Server(engine, memory, settings, gate, metrics, codes)
+    app.state.server = Server(engine, memory, settings, gate, metrics, codes, Shelf(settings.files))
     for router in ROUTERS:
         app.include_router(router)
     app.router.routes.append(routes_page.files)

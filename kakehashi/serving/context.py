@@ -16,6 +16,7 @@ from kakehashi.serving.parameters import parameters, query_parameters
 from kakehashi.serving.refusals import Refusal, unauthorised
 from kakehashi.serving.schemas import Asked, checked
 from kakehashi.serving.settings import ServerSettings
+from kakehashi.serving.shelf import Shelf
 
 M = TypeVar("M", bound=BaseModel)
 A = TypeVar("A", bound=Asked)
@@ -29,6 +30,7 @@ class Server:
     gate: Gate
     metrics: Metrics
     codes: Codes
+    shelf: Shelf
 
 
 def server_of(request: Request) -> Server:

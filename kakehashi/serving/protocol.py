@@ -48,8 +48,8 @@ class Request:
 class Answer:
     """The translation of one text.
 
-    `confidence`: mean probability of the tokens, 0 to 1; `words`: the tokens that can be seen, in order; `links`: sorted
-    by target, empty unless asked for; `notes`: what the reader should know ("cut at the length limit").
+    `confidence`: mean probability of the tokens, 0 to 1; `words`: the tokens that can be seen, in order; `links`: by
+    target, empty unless asked for; `notes`: what the reader should know ("cut at the length limit").
     """
 
     text: str

@@ -29,7 +29,9 @@ router = APIRouter()
 
 @router.post("/translate_file", response_model=TranslatedFile, responses=refusals(), openapi_extra=form(TranslateFile))
 async def translate_file(
-    request: Request, server: ThisServer, admission: Annotated[Admitted[TranslateFile], Depends(admitted(TranslateFile))]
+    request: Request,
+    server: ThisServer,
+    admission: Annotated[Admitted[TranslateFile], Depends(admitted(TranslateFile))],
 ) -> dict[str, str]:
     """Translate a file, which keeps its format. The answer says where to fetch the translation."""
     name = await unless_gone(request, _translated(server, admission.asked))

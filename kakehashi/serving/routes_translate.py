@@ -9,12 +9,12 @@ from starlette.responses import JSONResponse
 from kakehashi.serving.answering import answered, unless_gone
 from kakehashi.serving.codes import shown
 from kakehashi.serving.context import Admitted, ThisServer, admitted
+from kakehashi.serving.documents import EXTENSIONS
 from kakehashi.serving.openapi import body, refusals
 from kakehashi.serving.origins import AUTO, nothing_found, shown_detection
 from kakehashi.serving.schemas import Detect, Detected, FrontendSettings, LanguageShown, Translate, Translated
 
 MOST_DETECTED = 3
-FILE_FORMATS: tuple[str, ...] = ()  # suffixes of files that can be translated
 PAUSE = 500  # milliseconds without a key pressed, after which a page translates
 
 router = APIRouter()
@@ -55,7 +55,7 @@ async def frontend_settings(server: ThisServer) -> dict[str, Any]:
     return {
         "apiKeys": bool(settings.access.keys),
         "charLimit": settings.limits.characters or -1,
-        "filesTranslation": bool(FILE_FORMATS),
+        "filesTranslation": settings.files.enabled,
         "frontendTimeout": PAUSE,
         "keyRequired": settings.access.required,
         "language": {
@@ -63,5 +63,5 @@ async def frontend_settings(server: ThisServer) -> dict[str, Any]:
             "target": {"code": shown(first), "name": known[first].name},
         },
         "suggestions": settings.memory.suggestions != "off",
-        "supportedFilesFormat": list(FILE_FORMATS),
+        "supportedFilesFormat": list(EXTENSIONS) if settings.files.enabled else [],
     }

@@ -62,7 +62,9 @@ class Detect(Texts):
 
 class TranslateFile(Asked):
     file: Any = Field(
-        default=None, description="The file; its name's extension says what it is.", json_schema_extra={"format": "binary"}
+        default=None,
+        description="The file; its name's extension says what it is.",
+        json_schema_extra={"format": "binary"},
     )
     source: Text = Field(description="The language of the file, or `auto`.")
     target: Text = Field(description="The language into which to translate.")

@@ -20,6 +20,7 @@ from kakehashi.serving.engine import EngineSettings
 from kakehashi.serving.limits import Access, Limits
 from kakehashi.serving.memory import MemorySettings
 from kakehashi.serving.metrics import MetricsSettings
+from kakehashi.serving.shelf import FileSettings
 
 PREFIX = "KAKEHASHI_"
 OTHERS = {"KAKEHASHI_DATA", "KAKEHASHI_CACHE"}  # variables of the rest of Kakehashi
@@ -47,6 +48,7 @@ class ServerSettings(Config):
     limits: Limits = Limits()
     access: Access = Access()
     memory: MemorySettings = Field(default_factory=MemorySettings)  # its path is relative to where the server begins
+    files: FileSettings = FileSettings()
     metrics: MetricsSettings = MetricsSettings()
 
 

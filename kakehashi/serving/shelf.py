@@ -1,9 +1,11 @@
 """Where translated files wait to be fetched: for a while, and not more than fits."""
 
 import re
+import shutil
 import tempfile
 import time
 import uuid
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +38,8 @@ class Shelf:
 
     def __init__(self, settings: FileSettings) -> None:
         self._settings = settings
-        self._folder = tempfile.TemporaryDirectory(prefix="kakehashi-files-", ignore_cleanup_errors=True)
+        self._folder = Path(tempfile.mkdtemp(prefix="kakehashi-files-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def put(self, name: str, target: str, data: bytes) -> str:
@@ -45,7 +48,7 @@ class Shelf:
         given = Path(name)
         readable = _NO_NAME.sub("_", given.stem)[:_LONGEST]
         kept_as = f"{uuid.uuid4()}.{readable}_{target}{given.suffix.lower()}"
-        path = Path(self._folder.name, kept_as)
+        path = self._folder / kept_as
         self._tidy(len(data))
         path.write_bytes(data)
         self._kept[kept_as] = _Kept(path, len(data), time.monotonic() + self._settings.keep)
@@ -56,9 +59,6 @@ class Shelf:
         self._tidy(0)
         kept = self._kept.get(name)
         return kept and kept.path
-
-    def close(self) -> None:
-        self._folder.cleanup()
 
     def _tidy(self, coming: int) -> None:
         """Drops what is too old, and the oldest where there is no room for what comes."""

@@ -172,8 +172,9 @@ XLIFF_1 = """<?xml version="1.0" encoding="UTF-8"?>
 </body></file></xliff>"""
 
 XLIFF_2 = """<xliff version="2.0" srcLang="en" trgLang="de-AT" xmlns="urn:oasis:names:tc:xliff:document:2.0">
-<file id="f"><unit id="1"><segment><source>Hello <pc id="1">world</pc> <sc id="3"/>a<ec startRef="3"/></source></segment>
-<ignorable><source> </source></ignorable><segment state="final"><source>B</source><target>C</target></segment></unit>
+<file id="f"><unit id="1"><segment><source>Hello <pc id="1">world</pc> <sc id="3"/>a<ec startRef="3"/></source>
+</segment><ignorable><source> </source></ignorable>
+<segment state="final"><source>B</source><target>C</target></segment></unit>
 <unit id="2" translate="no"><segment><source>Keep</source></segment></unit></file></xliff>"""
 
 

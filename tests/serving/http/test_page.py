@@ -156,8 +156,15 @@ def test_everybody_can_use_it(visit: "Visit", size: str, locale: str, theme: str
 def test_both_languages_say_the_same_things(visit: "Visit") -> None:
     """A word that one of them lacks would show as nothing."""
     page = visit()
-    names = page.evaluate("import('./page/strings.js').then((m) => Object.entries(m.WORDS).map(([, w]) => Object.keys(w)))")
+    names = page.evaluate(
+        "import('./page/strings.js').then((m) => Object.entries(m.WORDS).map(([, w]) => Object.keys(w)))"
+    )
     assert names[0] == names[1] and len(names[0]) > 40
-    used = {name for group in page.evaluate("""[...document.querySelectorAll('*')].map((n) =>
-        [n.dataset.say, n.dataset.sayLabel, n.dataset.sayPlaceholder])""") for name in group if name}
+    used = {
+        name
+        for group in page.evaluate("""[...document.querySelectorAll('*')].map((n) =>
+        [n.dataset.say, n.dataset.sayLabel, n.dataset.sayPlaceholder])""")
+        for name in group
+        if name
+    }
     assert used <= set(names[0])

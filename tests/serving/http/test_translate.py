@@ -159,6 +159,19 @@ def test_detect(site: Site) -> None:
     assert site.post("/detect").json() == {"error": "Invalid request: missing q parameter"}
 
 
+def test_html_keeps_its_tags_around_their_words(site: Site) -> None:
+    def html(text: str, **parameters: Any) -> Any:
+        return site.translate(q=text, source="en", target="de", format="html", **parameters).json()
+
+    text = '<p class="x">ant <a href="#">bee</a> cat.</p>\n<ul><li>dog</ul><!-- eel -->'
+    wanted = '<p class="x">bee <a href="#">cat</a> dog.</p>\n<ul><li>eel</ul><!-- eel -->'
+    assert html(text) == {"translatedText": wanted}
+    assert html("<p translate=no>ant</p>") == {"translatedText": "<p translate=no>ant</p>"}
+    answer = html("<b>ant</b>", alternatives=2, confidence=True, alignment=True, words=True)
+    assert answer.pop("confidence") > 50
+    assert answer == {"translatedText": "<b>bee</b>", "alternatives": [], "alignment": [], "words": []}
+
+
 def test_languages(site: Site) -> None:
     languages = site.get("/languages", data="a body that some client sends").json()
     assert languages[0] == {"code": "de", "name": "German", "targets": ["de", "en", "fr"]}
@@ -166,7 +179,7 @@ def test_languages(site: Site) -> None:
 
 
 def test_frontend_settings(serve: Serve) -> None:
-    assert serve(memory={"suggestions": "off"}).get("/frontend/settings").json() == {
+    assert serve(memory={"suggestions": "off"}, files={"enabled": False}).get("/frontend/settings").json() == {
         "apiKeys": False,
         "charLimit": -1,
         "filesTranslation": False,
