@@ -293,9 +293,11 @@ def draw(found: Mapping[Row, Result], pairs: int, path: Path) -> None:
             value = found[BEFORE]["scores"][name]["bleu"]["value"]
             axes.axhline(value, color="#888888", linestyle=":", label="the general model")
         axes.set(title=title, xlabel="pairs of GNOME's manuals", ylabel="BLEU", xscale="log", ylim=(0, None))
+        axes.set_xticks([size or pairs for size in STEPS["general"]], minor=False)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.grid(alpha=0.25)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, format="png")
 
 
