@@ -1,4 +1,4 @@
-"""The page in a real browser: Debian's chromium, driven by Playwright (`pip install 'kakehashi[browser]'`)."""
+"""The page in a real browser: Debian's chromium, driven by Playwright ."""
 
 import re
 import shutil
@@ -122,15 +122,27 @@ def test_alternatives_glossary_and_history_are_used_by_a_click(visit: "Visit") -
     expect(page.locator("#source")).to_have_value(TEXT)
 
 
+def test_a_file_is_sent_and_fetched(visit: "Visit") -> None:
+    page = visit()
+    page.select_option("#from", "en")
+    page.select_option("#to", "de")
+    page.click("#files summary")
+    page.set_input_files("#file", [{"name": "a.md", "mimeType": "text/markdown", "buffer": b"# ant *bee*\n"}])
+    page.click("#upload button")
+    with page.expect_download() as download:
+        page.locator("#result a").click(timeout=PATIENCE)
+    assert download.value.path().read_bytes() == b"# bee *cat*\n"
+
+
 def test_a_reviewer_rejects_a_correction(serve: Serve, browser: Browser) -> None:
     site = serve(admin_key="open")
     site.post("/suggest", json={"q": "ant", "s": "Ameise", "source": "en", "target": "de"})
     visit = Visit(browser, site.url)
     page = visit("/review")
     page.fill("#key", "open")
-    page.click("text=Show")
+    page.click("#ask button")
     expect(page.locator("#corrections")).to_contain_text("ant", timeout=PATIENCE)
-    page.click("text=Reject")
+    page.click("#corrections button >> text=Reject")
     expect(page.locator("#done")).to_have_text("Done.", timeout=PATIENCE)
     assert site.translate(q="ant", source="en", target="de").json()["translatedText"] == "bee"
     page.context.close()
