@@ -141,9 +141,9 @@ def _entries(unit: Element, header: str) -> Iterator[Entry]:
 
 def _text(segment: Element) -> str:
     """Its words: without what is markup of the program that wrote the file, and without comments."""
-    left_out = (child.tag in _CODES_OF_FORMAT or callable(child.tag) for child in segment)
     inner = (
-        ("" if skipped else _text(child)) + (child.tail or "") for child, skipped in zip(segment, left_out, strict=True)
+        ("" if callable(child.tag) or child.tag in _CODES_OF_FORMAT else _text(child)) + (child.tail or "")
+        for child in segment
     )
     return (segment.text or "") + "".join(inner)
 
