@@ -29,10 +29,10 @@ from kakehashi.models.int8 import Int8
 from kakehashi.models.protocol import Translating, Vocabulary
 
 SHORTEST = 16  # tokens that a sentence counts for at least: what each costs whatever its length
+UNSPACED = frozenset({"ja", "zh", "yue", "th", "lo", "km", "my"})  # languages that put no space between sentences
+
 Detail = Literal["text", "tokens", "links"]
 """How much a translation tells: its text alone; its tokens with their log-probabilities; what they go back to, too."""
-
-UNSPACED = frozenset({"ja", "zh", "yue", "th", "lo", "km", "my"})  # languages that put no space between sentences
 
 
 class ModelDirectory(Config):
@@ -218,13 +218,15 @@ class Translator:
     def _parts(self, line: str) -> list[_Part]:
         """The line as pieces that fit the model; blank ones have no ids."""
         encode = self.segmenters.source.encode
+
+        def fits(piece: str) -> bool:
+            return len(encode(piece)) < self.max_source_tokens  # one is the end's
+
         space = "" if _unspaced(self.config.target) else " "
         parts: list[_Part] = []
         end = 0
         for text in line.split("\n"):
-            for piece in split_text(
-                text, lambda piece: len(encode(piece)) < self.max_source_tokens
-            ):  # one is the end's
+            for piece in split_text(text, fits):
                 place = line.index(piece, end)
                 parts.append(_Part(piece, encode(piece) if piece.strip() else [], place, space))
                 end = place + len(piece)
