@@ -98,7 +98,8 @@ def test_the_loop_of_the_guide_translates_without_us(
 ) -> None:
     translator = own(bias="learned")
     theirs = graphs_of(translator, tmp_path / "exported-onnx")
-    (code,) = re.findall(r"^```python\n(.*?onnxruntime.*?)^```$", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (code,) = (block for block in blocks if "onnxruntime" in block)
     monkeypatch.chdir(tmp_path)
     exec(compile(code, str(GUIDE), "exec"), {})
     source = torch.tensor([[*translator.segmenters.source.encode("A man rides a bicycle."), 2]])
@@ -174,31 +175,19 @@ def shallow(config: Any) -> Any:
     return config.model_copy(update=dict(zip(("encoder", "decoder"), once, strict=True)))
 
 
-@torch.no_grad()
-def check_variant(name: str, path: Path) -> None:
-    model = built(shallow(VARIANTS[name])).float()
-    graph = GraphModel(path, export(model, path), model.source_vocabulary, model.target_vocabulary, model.max_length)
-    for seed, lengths in enumerate(([6, 3, 1, 5], [1], [2, 11])):
-        assert_same(model, graph, lengths, seed)
-
-
 def refused(config: Any) -> list[str]:
     return [dict(part)["kind"] for part in variants(config) if type(part) in REFUSED]
 
 
-FEW = ["defaults", "mixer ssru", "convs2s"]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FEW)
-def test_some_variants_are_the_same_graphs(name: str, tmp_path: Path) -> None:
-    check_variant(name, tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in FEW and not refused(VARIANTS[name])])
-def test_every_variant_is_the_same_graphs(name: str, tmp_path: Path) -> None:
-    check_variant(name, tmp_path)
+@pytest.mark.parametrize("name", [name for name in VARIANTS if not refused(VARIANTS[name])])
+@torch.no_grad()
+def test_every_other_variant_is_the_same_graphs(name: str, tmp_path: Path) -> None:
+    model = built(shallow(VARIANTS[name])).float()
+    graphs = export(model, tmp_path)
+    graph = GraphModel(tmp_path, graphs, model.source_vocabulary, model.target_vocabulary, model.max_length)
+    for seed, lengths in enumerate(([6, 3, 1, 5], [1], [2, 11])):
+        assert_same(model, graph, lengths, seed)
 
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if refused(VARIANTS[name])])
