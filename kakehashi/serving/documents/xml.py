@@ -66,6 +66,13 @@ def empty(element: Element) -> None:
     element.text = None
 
 
+def add_after(element: Element, new: Element) -> None:
+    """Puts a new element behind another; the white space behind that one is behind both."""
+    tail, element.tail = element.tail, None
+    element.addnext(new)
+    element.tail = new.tail = tail
+
+
 def append(element: Element, piece: str | Element) -> None:
     """A text or a child as the last of the content."""
     if not isinstance(piece, str):
