@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,12 +78,11 @@ def export(
     from kakehashi.serving.exchange import write_tmx, write_tsv
 
     selection = _selection(state, from_, to)
-    memory = _opened(database)
-    if format == "tsv":
-        selection = _one_direction(memory, selection)
-    write = write_tsv if format == "tsv" else write_tmx
-    sys.stdout.writelines(write(memory.all(selection)))
-    memory.close()
+    with closing(_opened(database)) as memory:
+        if format == "tsv":
+            selection = _one_direction(memory, selection)
+        write = write_tsv if format == "tsv" else write_tmx
+        sys.stdout.writelines(write(memory.all(selection)))
 
 
 @corrections.command("import", epilog=example("kakehashi corrections import corrections.sqlite memory.tmx"))
@@ -95,28 +95,27 @@ def import_(
 ) -> None:
     """Take the corrections of a file, all or none."""
     _require_libraries()
+    selection = _selection(state, from_, to)
+    languages = [code for code in (selection.source_language, selection.target_language) if code]
+    with closing(_opened(database, create=True)) as memory:
+        try:
+            count = _imported(memory, file, languages, state)
+        except FileNotFoundError as error:
+            raise UserError(f"there is no file {file}") from error
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from error
+    print(f"{count:,} corrections, {state}")
+
+
+def _imported(memory: "Memory", file: Path, languages: list[str], state: Status) -> int:
     from kakehashi.serving.exchange import read_tmx, read_tsv
 
-    selection = _selection(state, from_, to)
-    memory = _opened(database, create=True)
-    try:
-        with open(file, "rb") as stream:
-            if file.suffix.lower() == ".tsv":
-                if selection.source_language is None or selection.target_language is None:
-                    raise UserError("a TSV file names no languages: add --from and --to")
-                entries = read_tsv(stream, selection.source_language, selection.target_language)
-            else:
-                entries = read_tmx(
-                    stream, [code for code in (selection.source_language, selection.target_language) if code]
-                )
-            count = memory.store(entries, selection.state or "approved")
-    except FileNotFoundError as error:
-        raise UserError(f"there is no file {file}") from error
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from error
-    finally:
-        memory.close()
-    print(f"{count:,} corrections, {state}")
+    with open(file, "rb") as stream:
+        if file.suffix.lower() != ".tsv":
+            return memory.store(read_tmx(stream, languages), state)
+        if len(languages) != 2:
+            raise UserError("a TSV file names no languages: add --from and --to")
+        return memory.store(read_tsv(stream, *languages), state)
 
 
 def _require_libraries() -> None:

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -13,10 +14,11 @@ from kakehashi.serving.codes import Codes
 from kakehashi.serving.context import Server
 from kakehashi.serving.engine import Engine
 from kakehashi.serving.limits import Gate
+from kakehashi.serving.logs import logger
 from kakehashi.serving.memory import Memory
 from kakehashi.serving.metrics import Metrics
 from kakehashi.serving.middleware import Surroundings
-from kakehashi.serving.refusals import Refusal
+from kakehashi.serving.refusals import Refusal, busy
 from kakehashi.serving.settings import ServerSettings
 
 ROUTERS = (
@@ -25,6 +27,7 @@ ROUTERS = (
     routes_corrections.review,
     routes_operation.router,
 )
+AGAIN = 1.0  # seconds after which a database may be there again
 
 
 def create_app(engine: Engine, memory: Memory, settings: ServerSettings) -> FastAPI:
@@ -44,6 +47,7 @@ def create_app(engine: Engine, memory: Memory, settings: ServerSettings) -> Fast
         app.include_router(router)
     app.add_middleware(Surroundings, metrics=metrics, body=settings.limits.body)
     app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(OperationalError, _no_database)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(RequestValidationError, _not_found)
     return app
@@ -52,6 +56,12 @@ def create_app(engine: Engine, memory: Memory, settings: ServerSettings) -> Fast
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refusal)
     return JSONResponse({"error": error.text}, error.status, error.headers)
+
+
+async def _no_database(request: Request, error: Exception) -> JSONResponse:
+    """A database that is locked, full or away."""
+    logger.error("no database", exc_info=error)
+    return await _refused(request, busy(AGAIN))
 
 
 async def _no_route(_: Request, error: Exception) -> JSONResponse:

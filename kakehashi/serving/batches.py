@@ -151,13 +151,13 @@ class Waiting:
         if not self._sentences:
             return []
         first = self._sentences[0]
-        budget = min(self.batch_tokens, math.ceil(self._tokens() / self._idle))
+        share = math.ceil(self._tokens() / self._idle)
         alike = [] if first.deaths else [s for s in self._sentences if s.job == first.job and not s.deaths]
         alike.sort(key=lambda sentence: (sentence is not first, abs(sentence.tokens - first.tokens)))
-        chosen, longest = [first], first.tokens
+        chosen, longest, tokens = [first], first.tokens, first.tokens
         for sentence in alike[1:]:
-            longest = max(longest, sentence.tokens)
-            if longest * (len(chosen) + 1) > budget:
+            longest, tokens = max(longest, sentence.tokens), tokens + sentence.tokens
+            if tokens > share or longest * (len(chosen) + 1) > self.batch_tokens:
                 break
             chosen.append(sentence)
         taken = set(chosen)

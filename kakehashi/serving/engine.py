@@ -243,11 +243,11 @@ def _through(first: Sequence[Place], second: Sequence[Place]) -> tuple[Place, ..
     """Links through a language between: the product of the weights, by how much of what the second model looked at is
     what the first one wrote there."""
     weights: dict[tuple[int, int, int, int], float] = {}
-    for start, end, *target, second_weight in second:
-        for *source, begin, stop, first_weight in first:
+    for start, end, e, f, second_weight in second:
+        for a, b, begin, stop, first_weight in first:
             shared = (min(end, stop) - max(start, begin)) / (end - start)
             if shared > 0:
-                place = (*source, *target)
+                place = (a, b, e, f)
                 weights[place] = weights.get(place, 0.0) + shared * first_weight * second_weight
     strong = [(*place, weight) for place, weight in weights.items() if weight >= LEAST]
     return tuple(sorted(strong, key=lambda place: (place[2:4], place[:2])))

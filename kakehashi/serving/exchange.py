@@ -2,24 +2,24 @@
 
 TMX keeps texts as they are, and their state (`<prop type="x-state">`). TSV is a corpus: one language pair, a source, a
 TAB and a target a line; a TAB inside a text becomes a space; a text of many lines becomes as many pairs where its
-translation has as many, else one line. XML is read with external entities and entity declarations refused (defusedxml)
-and unit by unit, so that a file needs no more memory than its longest unit.
+translation has as many, else one line. XML is read without entities and without the network, unit by unit, so that its
+tree is never whole in memory.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import IO
-from xml.etree.ElementTree import Element, ParseError
+from typing import IO, Any
 from xml.sax.saxutils import escape, quoteattr
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import iterparse
+from lxml import etree
 
 from kakehashi.data.corpus import BYTE_ORDER_MARK
 from kakehashi.data.languages import language_code
 from kakehashi.errors import UserError
 from kakehashi.serving.memory import Correction, Entry, tidy
+
+Element = etree._Element  # pyright: ignore[reportPrivateUsage] - lxml has no public name for its type
 
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 _CODES_OF_FORMAT = {"bpt", "ept", "it", "ph", "ut"}  # what they hold is markup of the program that wrote the file
@@ -72,19 +72,42 @@ def read_tmx(file: IO[bytes], languages: Sequence[str] = ()) -> Iterator[Entry]:
     """
     header, root = "*all*", None
     try:
-        for event, element in iterparse(file, events=("start", "end")):
-            root = element if root is None else root
+        for event, element in _events(file):
+            if root is None:
+                root = _root(element)
             if event == "start":
                 continue
             if element.tag == "header":
                 header = element.get("srclang", header)
             elif element.tag == "tu":
                 yield from (_renamed(entry, languages) for entry in _entries(element, header))
-                root.clear()  # what was read is not needed any more
-    except (ParseError, DefusedXmlException) as error:
-        raise UserError(f"not a TMX file that can be read: {error or type(error).__name__}") from error
-    if root is None or root.tag != "tmx":
+                _forget(element)
+    except etree.XMLSyntaxError as error:
+        raise UserError(f"not a TMX file that can be read: {error}") from error
+
+
+def _events(file: IO[bytes]) -> Iterator[tuple[str, Element]]:
+    yield from etree.iterparse(
+        file, events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
+    )
+
+
+def _root(element: Element) -> Element:
+    """Raises UserError where it is no TMX, or declares entities, which could stand for anything."""
+    if element.tag != "tmx":
         raise UserError("not a TMX file: its root is no <tmx>")
+    declared: Any = element.getroottree().docinfo.internalDTD  # stubs know neither None nor entities()
+    if declared is not None and declared.entities():
+        raise UserError("this TMX file declares XML entities, which are not read: save it without them")
+    return element
+
+
+def _forget(unit: Element) -> None:
+    """What was read is not needed any more, nor is what stands before it."""
+    unit.clear()
+    parent = unit.getparent()
+    while parent is not None and unit.getprevious() is not None:
+        del parent[0]
 
 
 def _renamed(entry: Entry, languages: Sequence[str]) -> Entry:
@@ -117,7 +140,11 @@ def _entries(unit: Element, header: str) -> Iterator[Entry]:
 
 
 def _text(segment: Element) -> str:
-    inner = (("" if child.tag in _CODES_OF_FORMAT else _text(child)) + (child.tail or "") for child in segment)
+    """Its words: without what is markup of the program that wrote the file, and without comments."""
+    inner = (
+        ("" if callable(child.tag) or child.tag in _CODES_OF_FORMAT else _text(child)) + (child.tail or "")
+        for child in segment
+    )
     return (segment.text or "") + "".join(inner)
 
 

@@ -5,8 +5,8 @@ Letter by letter go `code spans`, URLs, e-mail and IP addresses, emoji and place
 1,000.5 is German 1.000,5, and either is １０００．５. Where a way of writing can mean two numbers, it means what the
 language makes of it: 1,000 is one thousand in English, and one in German.
 
-Notable: a number whose unit is another one in the other language (11月 is November, 3万 is 30,000, 3 pm is 15:00) is
-not looked for.
+Notable: a number whose unit is another one in the other language (11月 is November, 3万 is 30,000, 3 pm is 15:00,
+2:30 is half past two) is not looked for.
 """
 
 import re
@@ -48,7 +48,7 @@ _COUNTED_IN_MYRIADS = re.compile(r"\s*(?:月|万|萬|亿|億|兆|千|百|만|억
 _COUNTED_IN_THOUSANDS = re.compile(
     r"[\s-]*(?:thousand|million|billion|trillion|tausend|milli|bilh|mi?l\b|tys|тыс|мил|млн)", re.I
 )
-_BY_THE_HALF_DAY = re.compile(r"(?:[:.]\d\d)?\s*(?:[ap]\.?m\b|時|시)", re.I)
+_BY_THE_CLOCK = re.compile(r"(?:[:.]\d\d)?\s*(?:[ap]\.?m\b|時|时|시)|:30(?!\d)", re.I)
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,13 @@ class Item:
 
 @dataclass(frozen=True)
 class _Number:
-    """`whole`, `fraction`: digits in ASCII; `grouped`: with something between its thousands; `end`: its place."""
+    """`whole`, `fraction`: digits in ASCII; `grouped`: with something between its thousands; `start`, `end`: where."""
 
     text: str
     whole: str
     fraction: str
     grouped: bool
+    start: int
     end: int
 
     @property
@@ -146,7 +147,7 @@ def _numbers(text: str, language: str) -> Iterator[_Number]:
     for match in _pattern(point, between, language).finditer(text.translate(_NARROW)):
         whole, fraction = match["whole"] or match["plain"], match["fraction"] or match["other_fraction"] or ""
         digits = _ascii(whole)
-        yield _Number(text[slice(*match.span())], digits, _ascii(fraction), len(digits) < len(whole), match.end())
+        yield _Number(text[slice(*match.span())], digits, _ascii(fraction), len(digits) < len(whole), *match.span())
 
 
 def _pattern(point: str, between: str, language: str) -> re.Pattern[str]:
@@ -178,7 +179,7 @@ def _written(number: _Number, language: str) -> str:
 
 def _another_there(text: str, number: _Number, own: str, other: str) -> bool:
     """Whether the number is, with what stands behind it, another number or a word in the other language."""
-    if _BY_THE_HALF_DAY.match(text, number.end):
+    if _BY_THE_CLOCK.match(text, number.end) or (number.value == "30" and text[: number.start].endswith(":")):
         return True
     if (own in _MYRIADS) == (other in _MYRIADS):
         return False

@@ -16,7 +16,6 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -131,9 +130,13 @@ def tidy(text: str) -> str:
     """A text as it is stored. Raises ValueError for a blank one, and for characters that no XML can hold."""
     if match := _NO_TEXT.search(text):
         raise ValueError(f"must be text, and U+{ord(match[0]):04X} is none")
-    if not (stripped := text.replace("\r\n", "\n").replace("\r", "\n").strip()):
+    if not (plain := _plain(text)):
         raise ValueError("must not be blank")
-    return stripped
+    return plain
+
+
+def _plain(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 class Memory:
@@ -153,7 +156,7 @@ class Memory:
         place = settings.database
         try:
             url = sql.make_url(place) if "://" in place else sql.URL.create("sqlite", database=place)
-            if not create and url.drivername == "sqlite" and not Path(place).is_file():
+            if not create and url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
                 raise UserError(f"{place}: no such database")
             if url.get_backend_name() not in _INSERT:
                 raise UserError("a database of corrections is SQLite or PostgreSQL, nothing else")
@@ -176,12 +179,11 @@ class Memory:
 
     def store(self, entries: Iterable[Entry], state: State) -> int:
         """Imports entries, all or none, in a state that also those get which are there already; how many."""
-        iterator, count = iter(entries), 0
+        rows = [_row(entry, state) for entry in entries]  # before the database is locked for others who write
         with self._engine.begin() as connection:
-            while rows := [_row(entry, state) for entry in islice(iterator, BLOCK)]:
-                connection.execute(self._importing, rows)
-                count += len(rows)
-        return count
+            for start in range(0, len(rows), BLOCK):
+                connection.execute(self._importing, rows[start : start + BLOCK])
+        return len(rows)
 
     def answers(self, source_language: str, target_language: str, texts: Sequence[str]) -> list[Correction | None]:
         """The correction of each text, where there is one that answers."""
@@ -199,16 +201,16 @@ class Memory:
 
     def similar(self, source_language: str, target_language: str, text: str, limit: int = 5) -> list[Match]:
         """What answers for like texts, the likest first; nothing for a text that is blank or too long to compare."""
-        stripped = text.strip()
-        if not 0 < len(stripped) <= LONGEST_FUZZY:
+        plain = _plain(text)
+        if not 0 < len(plain) <= LONGEST_FUZZY:
             return []
         share = self.settings.threshold / (200 - self.settings.threshold)
-        lengths = _ROWS.c.length.between(int(len(stripped) * share), int(len(stripped) / share) + 1)
+        lengths = _ROWS.c.length.between(int(len(plain) * share), int(len(plain) / share) + 1)
         query = self._answers(source_language, target_language).where(lengths)
         with self._engine.connect() as connection:
             rows = connection.execute(query.order_by(_ROWS.c.changed.desc(), _ROWS.c.id.desc())).all()
         found = process.extract(
-            stripped,
+            plain,
             [row.source for row in rows],
             scorer=fuzz.ratio,
             score_cutoff=self.settings.threshold,
@@ -320,8 +322,7 @@ def _now() -> int:
 
 
 def _key(text: str) -> str:
-    plain = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").strip())
-    return hashlib.blake2b(plain.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(unicodedata.normalize("NFC", _plain(text)).encode(), digest_size=16).hexdigest()
 
 
 def _row(entry: Entry, state: State) -> dict[str, Any]:

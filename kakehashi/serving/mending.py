@@ -1,11 +1,11 @@
 """Translates sentences, and again where something is amiss.
 
 Notable: most sentences are searched once. Again, all that are alike in one batch, are
-- lines in capitals, which few models know well: in capitals and in sentence case; the likelier translation is taken,
-  and put in capitals;
+- lines in capitals, which few models know well: as they are and in sentence case; the translation is put in capitals;
+- single words, which few models know without a sentence: as they are and with a stop, which is then taken off;
 - translations that go round in circles: with a search that says no n-gram of tokens twice;
 - translations that lack what `integrity` wants: with a search that must say it (dynamic beam allocation).
-What cannot be mended gets a note. A stop that a single word did not have is taken off its translation.
+Of several ways to ask, that with the likeliest translation is taken. What cannot be mended gets a note.
 """
 
 import math
@@ -17,18 +17,18 @@ from typing import Any
 from kakehashi.data.terms import Wording
 from kakehashi.serving.integrity import Item, kept_apart, loops, missing
 from kakehashi.serving.sentences import unsubtagged
-from kakehashi.serving.wire import Found, Job
+from kakehashi.serving.wire import Found, Job, Place
 from kakehashi.translator import Translation, Translator
 
-_ONE_WORD = re.compile(r"\S{1,20}")
-_STOPS = (".", "。", "．", "।", "۔")
+_ONE_WORD = re.compile(r"\S{0,19}\w")
+_STOPS = {"ja": "。", "zh": "。", "yue": "。", "hi": "।", "bn": "।", "ur": "۔"}  # of the others: "."
 _DOTTED = ("tr", "az")  # languages in which i and ı are two letters
 _BEAM = 4  # hypotheses, where the model's own search keeps too few
 
 
 @dataclass(frozen=True)
 class _Draft:
-    """`asked`: what the model was given for the `text`, in its own or in sentence case."""
+    """`asked`: what the model was given for the `text`: itself, or in sentence case, or with a stop."""
 
     text: str
     asked: str
@@ -39,10 +39,8 @@ class _Draft:
         return loops(self.asked, self.translation.text)
 
     @property
-    def probability(self) -> float:
-        """The mean of its tokens'."""
-        tokens = self.translation.tokens
-        return math.fsum(token.log_probability for token in tokens) / len(tokens) if tokens else -math.inf
+    def log_probability(self) -> float:
+        return math.fsum(token.log_probability for token in self.translation.tokens)
 
 
 def translate(translator: Translator, job: Job, texts: Sequence[str]) -> list[Found]:
@@ -59,7 +57,7 @@ class _Mending:
         ways = [self._ways(text) for text in texts]
         found = self._stream([asked for each in ways for asked in each], self.job.wording)
         drafts = [
-            max((_Draft(text, asked, next(found)) for asked in each), key=lambda draft: draft.probability)
+            max((_Draft(text, asked, next(found)) for asked in each), key=lambda draft: draft.log_probability)
             for text, each in zip(texts, ways, strict=True)
         ]
         drafts = self._without_loops(drafts)
@@ -74,10 +72,16 @@ class _Mending:
         return self.translator.stream(asked, self.job.count, wording=wording, detail=detail, **overrides)
 
     def _ways(self, text: str) -> list[str]:
-        """What the model is given: a line in capitals in sentence case too, unless terms are to be found in it."""
-        if not text.isupper() or sum(map(str.isalpha, text)) < 2 or self.job.terms:
-            return [text]
-        return [text, _sentence_case(text, self.source)]
+        """What the model is given."""
+        ways = [text, _sentence_case(text, self.source)] if self._in_capitals(text) else [text]
+        if _ONE_WORD.fullmatch(text):
+            ways.append(ways[-1] + _stop(self.source))
+        return ways
+
+    def _in_capitals(self, text: str) -> bool:
+        """Whether case may be changed here and there; the case of a wording may not."""
+        own = "".join(part for part, kept in kept_apart(text) if not kept)
+        return own.isupper() and sum(map(str.isalpha, own)) >= 2 and self.job.wording is None
 
     def _without_loops(self, drafts: list[_Draft]) -> list[_Draft]:
         for size in (3, 2):
@@ -116,17 +120,20 @@ class _Mending:
         notes = [each for each in [best.note] if each]
         notes += ["the translation repeats itself"] if draft.loops else []
         notes += [f"{item.text} is missing" for item in self._missing(draft)]
-        links = [(*link.source, *link.target, link.weight) for link in best.links if link.target[1] <= len(texts[0])]
-        as_long = len(draft.asked) == len(draft.text) and len(best.text) - len(texts[0]) in (0, 1)
-        log_probability = math.fsum(token.log_probability for token in best.tokens)
-        return Found(texts, log_probability, len(best.tokens), tuple(links) if as_long else (), tuple(notes))
+        links: list[Place] = []
+        if _as_long(draft.text, draft.asked) and _as_long(texts[0], best.text):
+            ends = (len(draft.text), len(texts[0]))
+            own = (link for link in best.links if link.source[1] <= ends[0] and link.target[1] <= ends[1])
+            links = [(*link.source, *link.target, link.weight) for link in own]
+        return Found(texts, draft.log_probability, len(best.tokens), tuple(links), tuple(notes))
 
     def _finished(self, draft: _Draft, text: str) -> str:
-        if draft.asked != draft.text:
+        text = text.strip()
+        if self._in_capitals(draft.text):
             text = _changed(text, lambda part: _upper(part, self.target))
-        if _ONE_WORD.fullmatch(draft.text) and not draft.text.endswith(_STOPS) and text.endswith(_STOPS):
-            shorter = text[:-1]
-            text = text if not shorter or shorter.endswith(_STOPS) else shorter
+        stop = _stop(self.target)
+        if _ONE_WORD.fullmatch(draft.text) and text.endswith(stop) and not text.endswith(2 * stop):
+            text = text.removesuffix(stop)
         return text
 
 
@@ -143,6 +150,15 @@ def _replaced(
         if better(drafts[place], other):
             drafts[place] = other
     return drafts
+
+
+def _stop(language: str) -> str:
+    return _STOPS.get(unsubtagged(language), ".")
+
+
+def _as_long(short: str, long: str) -> bool:
+    """Whether places in one text are the same places in the other, which goes on where it ends."""
+    return long.lower().startswith(short.lower())
 
 
 def _word(text: str, item: Item) -> str:

@@ -5,10 +5,19 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
+from pydantic import Field, SecretStr
 
+from kakehashi.config import Config
 from kakehashi.serving.engine import Engine
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class MetricsSettings(Config):
+    """Figures for Prometheus."""
+
+    enabled: bool = Field(default=False, description="Whether /metrics answers.")
+    token: SecretStr | None = Field(default=None, description="Who asks for /metrics must bear it; null: nobody must.")
 
 
 class EngineFigures(Collector):

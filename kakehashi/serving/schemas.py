@@ -15,7 +15,6 @@ LARGEST = 2**31 - 1  # number of a correction
 
 Text = Annotated[str, Field(min_length=1)]
 Stored = Annotated[str, AfterValidator(tidy), Field(min_length=1)]
-Format = Literal["text", "html"]
 
 
 def _terms(value: object) -> object:

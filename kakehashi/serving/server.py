@@ -24,16 +24,15 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def serve(models: Sequence[Path], settings: ServerSettings) -> None:
     """Serves until SIGTERM or SIGINT. Raises UserError when it cannot begin."""
     write_json_lines(sys.stderr)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn puts its own handler in the place of this one while it runs, and then raises the signal once more
-        signal.signal(number, lambda *_: None)
     asyncio.run(_serve(models, settings))
 
 
 async def _serve(models: Sequence[Path], settings: ServerSettings) -> None:
-    with _bound(settings.host, settings.port) as socket, closing(Memory.open(settings.memory)) as memory:
+    with bound(settings.host, settings.port) as socket, closing(Memory.open(settings.memory)) as memory:
         async with Engine(models, settings.engine) as engine:
             server = uvicorn.Server(configured(engine, memory, settings))
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, _nothing)  # until uvicorn sets its own, and when it raises the signal once more
             socket.listen()
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             if settings.memory.suggestions == "trust" and settings.host not in LOOPBACK:
@@ -44,7 +43,11 @@ async def _serve(models: Sequence[Path], settings: ServerSettings) -> None:
     logger.info("stopped")
 
 
-def _bound(host: str, port: int) -> Socket:
+def _nothing(*_: object) -> None:
+    pass
+
+
+def bound(host: str, port: int) -> Socket:
     """An address taken, before anything that takes time. Raises UserError."""
     socket = Socket(AF_INET6 if ":" in host else AF_INET)
     try:
@@ -57,6 +60,7 @@ def _bound(host: str, port: int) -> Socket:
 
 
 def configured(engine: Engine, memory: Memory, settings: ServerSettings) -> uvicorn.Config:
+    """How uvicorn serves the application."""
     return uvicorn.Config(
         create_app(engine, memory, settings),
         log_config=None,

@@ -19,16 +19,10 @@ from kakehashi.config.tree import parse
 from kakehashi.serving.engine import EngineSettings
 from kakehashi.serving.limits import Access, Limits
 from kakehashi.serving.memory import MemorySettings
+from kakehashi.serving.metrics import MetricsSettings
 
 PREFIX = "KAKEHASHI_"
 OTHERS = {"KAKEHASHI_DATA", "KAKEHASHI_CACHE"}  # variables of the rest of Kakehashi
-
-
-class Metrics(Config):
-    """Figures for Prometheus."""
-
-    enabled: bool = Field(default=False, description="Whether /metrics answers.")
-    token: SecretStr | None = Field(default=None, description="Who asks for /metrics must bear it; null: nobody must.")
 
 
 class ServerSettings(Config):
@@ -53,7 +47,7 @@ class ServerSettings(Config):
     limits: Limits = Limits()
     access: Access = Access()
     memory: MemorySettings = Field(default_factory=MemorySettings)  # its path is relative to where the server begins
-    metrics: Metrics = Metrics()
+    metrics: MetricsSettings = MetricsSettings()
 
 
 class Setting(NamedTuple):

@@ -3,16 +3,16 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from kakehashi.serving.batches import Batch, Waiting
 from kakehashi.serving.engine import Engine, EngineSettings
 from kakehashi.serving.protocol import Answer, Broken, Busy, Request, TooLate
-from kakehashi.serving.wire import Found, Job
 from tests.serving.conftest import Running, sentences, shifted
 
 T = TypeVar("T")
@@ -189,21 +189,31 @@ def test_a_text_that_kills_twice_is_broken(models: list[Path]) -> None:
     with_engine(models, work, batch_tokens=100_000)
 
 
-def test_a_sentence_that_kills_takes_no_other_with_it() -> None:
-    async def run() -> None:
-        waiting = Waiting(batch_tokens=1000, wait=0.0, capacity=10)
-        job = Job("m")
-        futures = {text: waiting.submit(job, text) for text in ("good", "bad", "fine")}
-        waiting.put_back(await waiting.take())
-        while len(waiting):
-            batch: Batch = await waiting.take()
-            assert len(batch.sentences) == 1
-            if batch.sentences[0].text == "bad":
-                waiting.put_back(batch)
-            else:
-                waiting.answer(batch, [Found(("done",))], 1)
-        assert futures["good"].result() == futures["fine"].result() == Found(("done",))
-        with pytest.raises(Broken):
-            futures["bad"].result()
+@pytest.mark.slow
+def test_workers_do_not_outlive_a_server_that_is_killed(models: list[Path]) -> None:
+    script = f"""
+import asyncio
+from kakehashi.serving.engine import Engine, EngineSettings
 
-    asyncio.run(run())
+async def main():
+    async with Engine([{str(models[0])!r}], EngineSettings(workers=2)) as engine:
+        print(*(worker.process.pid for worker in engine._pool.workers), flush=True)
+        await asyncio.sleep(1000)
+
+asyncio.run(main())
+"""
+    server = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert server.stdout
+    with server, server.stdout as told:
+        workers = list(map(int, told.readline().split()))
+        assert len(workers) == 2
+        server.kill()
+    asyncio.run(until(lambda: not any(alive(pid) for pid in workers)))
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs: one that has ended and that nobody has asked after does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

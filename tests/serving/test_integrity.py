@@ -30,6 +30,7 @@ def lacking(source: str, translation: str, languages: str) -> list[str]:
         ("It has 2 million people.", "Es hat 2 Millionen Einwohner.", "en-de"),
         ("We meet at 3 p.m. today.", "Wir treffen uns heute um 15 Uhr.", "en-de"),
         ("عندي ٣ كتب و ١٢٫٥ ريال", "I have 3 books and 12.5 riyals.", "ar-en"),
+        ("We meet at 2:30.", "2時半に会います。", "en-ja"),
         ("I have 3 books.", "عندي ٣ كتب", "en-ar"),
         ("On 24.11.2026 at 10:30, version 3.11.2.", "Am 24.11.2026 um 10.30 Uhr, Version 3.11.2.", "en-de"),
         ("Python 3.11", "Python 3.11", "en-de"),
@@ -69,6 +70,11 @@ def test_nothing_is_missing(source: str, translation: str, languages: str) -> No
 )  # fmt: skip
 def test_all_is_missing(source: str, languages: str, wanted: list[str]) -> None:
     assert lacking(source, "", languages) == wanted
+
+
+def test_times() -> None:
+    assert lacking("It is 2:35.", "", "en-de") == ["2", "35"]
+    assert lacking("In 30 days: 30", "", "en-de") == ["30"]
 
 
 def test_a_number_means_what_the_language_makes_of_it() -> None:

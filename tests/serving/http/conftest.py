@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from typing import Any, TypeVar
 
 import pytest
@@ -15,7 +16,7 @@ import uvicorn
 from kakehashi.config import merge, resolve
 from kakehashi.serving.engine import Engine, EngineSettings
 from kakehashi.serving.memory import Memory
-from kakehashi.serving.server import configured
+from kakehashi.serving.server import bound, configured
 from kakehashi.serving.settings import ServerSettings
 
 T = TypeVar("T")
@@ -84,19 +85,19 @@ def serve(engine: Engine, loop: Loop, tmp_path: Path) -> Iterator[Serve]:
     running: list[tuple[uvicorn.Server, Future[None], Memory]] = []
 
     def start(**tree: Any) -> Site:
-        own = {"port": 0, "memory": {"database": str(tmp_path / f"{len(running)}.sqlite")}}
+        own = {"memory": {"database": str(tmp_path / f"{len(running)}.sqlite")}}
         settings = resolve(merge(own, tree), ServerSettings)
         memory = Memory.open(settings.memory)
         server = uvicorn.Server(configured(engine, memory, settings))
-        ended = loop.start(server.serve())
-        running.append((server, ended, memory))
-        while not server.started:
-            assert not ended.done()
-        (socket,) = server.servers[0].sockets
+        socket = bound("127.0.0.1", 0)
+        socket.listen()
+        running.append((server, loop.start(server.serve([socket])), memory))
         return Site(f"http://127.0.0.1:{socket.getsockname()[1]}", memory)
 
     yield start
     for server, ended, memory in running:
+        while not server.started:
+            sleep(0.01)
         server.should_exit = True
         ended.result(timeout=300)
         memory.close()

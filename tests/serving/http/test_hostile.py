@@ -24,7 +24,10 @@ FIELDS = [
     "confidence",
 ]
 KINDS = ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=X", "text/plain", ""]
-PATHS = ["/translate", "/detect", "/suggest", "/languages", "/corrections", "/corrections/import", "/%ff", "/spec"]
+ROUTES = [
+    *["POST /translate", "POST /translate", "POST /detect", "POST /suggest", "POST /corrections/import"],
+    *["PATCH /corrections/1", "GET /corrections", "GET /languages", "GET /translate", "BREW /%ff"],
+]
 
 SCALARS = st.one_of(
     st.none(),
@@ -55,10 +58,13 @@ def status(site: Site, request: bytes, *, whole: bool) -> int | None:
     """What the server answers to bytes, of which perhaps some are missing; None where it says nothing."""
     host, port = site.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=300) as connection:
-        connection.sendall(request)
-        if not whole:
-            connection.shutdown(socket.SHUT_WR)
-        line = connection.makefile("rb").readline()
+        try:
+            connection.sendall(request)
+            if not whole:
+                connection.shutdown(socket.SHUT_WR)
+            line = connection.makefile("rb").readline()
+        except OSError:  # it answered, and closed, before it had read all
+            return None
     return int(line.split()[1]) if line else None
 
 
@@ -68,14 +74,13 @@ def test_no_request_makes_the_server_fail(serve: Serve) -> None:
 
     @settings(max_examples=10_000, suppress_health_check=list(HealthCheck))
     @given(
-        st.sampled_from(["POST", "POST", "GET", "PATCH", "BREW"]),
-        st.sampled_from(PATHS),
+        st.sampled_from(ROUTES),
         st.sampled_from(KINDS),
         BODIES,
         st.integers(-3, 3).map(lambda cut: max(cut, 0)),
     )
-    def hold(method: str, path: str, kind: str, body: bytes, cut: int) -> None:
-        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer admin\r\n"
+    def hold(route: str, kind: str, body: bytes, cut: int) -> None:
+        head = f"{route} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer admin\r\n"
         head += f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         sent = head.encode() + body
         answer: Any = status(site, sent[: len(sent) - cut], whole=not cut)

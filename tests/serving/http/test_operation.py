@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import sqlite3
 from io import StringIO
 from typing import Any
 
@@ -69,7 +70,8 @@ def test_logs_hold_ids_and_nothing_personal(serve: Serve, log: Any) -> None:
     site.get(f"/{SECRET}", headers={"X-Request-ID": SECRET, "Authorization": f"Bearer {SECRET}"})
     requests.request(SECRET, site.url, timeout=300)
     site.post("/translate", data=SECRET, headers={"Content-Type": "application/json"})
-    lines = [line for line in log() if line["message"] == "request"]
+    site.get("/health")  # when this is answered, the lines before it are written
+    lines = [line for line in log() if line["message"] == "request" and line["endpoint"] != "/health"]
     assert len(lines) == 5
     first = lines[0]
     assert first["request"] == response.headers["X-Request-ID"] and first["endpoint"] == "/translate"
@@ -91,6 +93,14 @@ def test_a_fault_of_ours_is_answered_and_logged_without_its_message(
     (line,) = [line for line in log() if line["level"] == "error"]
     assert line["error"] == "RuntimeError" and line["raised"][-1].endswith(" fail")
     assert line["request"] == response.headers["X-Request-ID"] and SECRET not in json.dumps(log())
+
+
+def test_a_database_that_is_away_is_told(site: Site) -> None:
+    with sqlite3.connect(site.memory.settings.database) as connection:
+        connection.execute("DROP TABLE corrections")
+    connection.close()
+    response = site.translate(**GOOD)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
 
 
 def test_a_client_that_goes_away_has_its_texts_dropped(site: Site, engine: Any) -> None:

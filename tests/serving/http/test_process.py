@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,20 @@ def test_sigterm_finishes_what_was_accepted(models: list[Path], tmp_path: Path) 
         assert server.ended(signal.SIGTERM) == 0
         asking.join()
     assert answers[0].json() == {"translatedText": ["bee cat dog eel."] * 100}
+
+
+@pytest.mark.slow
+def test_a_full_queue_is_told_and_what_was_accepted_is_answered(models: list[Path], tmp_path: Path) -> None:
+    with running(tmp_path, models[0], "engine.capacity=2", "engine.batch_tokens=1") as server:
+        with ThreadPoolExecutor(30) as pool:
+            responses = list(pool.map(lambda _: server.post("/translate", **ASKED), range(300)))
+        assert server.ended(signal.SIGTERM) == 0
+    assert {response.status_code for response in responses} == {200, 503}
+    for response in responses:
+        if response.status_code == 200:
+            assert response.json() == {"translatedText": "bee cat."}
+        else:
+            assert int(response.headers["Retry-After"]) >= 1
 
 
 @pytest.mark.slow

@@ -142,6 +142,12 @@ def test_a_long_list_streams_through_a_short_queue(site: Site) -> None:
     assert site.translate(q=words, source="en", target="de").json() == {"translatedText": list(map(shifted, words))}
 
 
+def test_what_comes_too_late_is_told_when_to_try_again(serve: Serve) -> None:
+    response = serve(deadline=1e-6).translate(q="ant", source="en", target="de")
+    assert (response.status_code, response.json()) == (503, {"error": "The server is busy: try again later."})
+    assert response.headers["Retry-After"] == "1"
+
+
 def test_detect(site: Site) -> None:
     found = site.post("/detect", data={"q": "Das ist die Sprache Goethes."}).json()
     assert found[0]["language"] == "de" and found[0]["confidence"] > 80 and len(found) <= 3
