@@ -197,7 +197,8 @@ def _spaces(wanted: tuple[bool, bool], target: str, place: Place) -> tuple[str, 
     """The spaces that an atom needs before and behind it, so that words keep as far from it as in the source."""
     if place[0] < place[1]:
         return "", ""
-    there = not target[: place[0]][-1:].strip(), not target[place[0] :][:1].strip()
+    at = place[0]
+    there = not target[max(0, at - 1) : at].strip(), not target[at : at + 1].strip()
     before, after = wanted[0] and not there[0], wanted[1] and not there[1]
     return " " * (before and (wanted[1] or not there[1])), " " * (after and (wanted[0] or not there[0]))
 

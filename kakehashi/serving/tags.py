@@ -8,16 +8,19 @@ parts the words as its own place parts those of the source, the near ones counti
 
 import bisect
 import itertools
+import re
+import statistics
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kakehashi.serving.protocol import Link
 from kakehashi.serving.words import Place, is_telling, occurrences, same_words, words
 
 _SURE = 4.0  # weight of a link between words that are the same letter by letter; the attention's are 1 at most
 _WINDOW = 60  # characters to either side of a place, whose links say where it goes
+_SOUGHT = 1_000  # texts of spans that are sought in the target: each takes as long as the target is
 _SEARCHED = 16  # words to either side, of which one is taken by a span that no link places
 
 Region = tuple[int, int]  # a run of words: the first, and the first after it
@@ -103,7 +106,8 @@ class _Placing:
             cuts={edge for link in sure for edge in link.target},
             soft_cuts={edge for link in links for edge in link.target},
         )
-        self.votes = _Votes(spans, source, self.words, [*(links or _at_the_same_pace(source, target)), *sure])
+        self.guessed = not links
+        self.votes = _Votes(spans, source, self.words, [*(_evened(links) or _at_the_same_pace(source, target)), *sure])
         self.exact = {span: region for span, place in same.items() if (region := self._region(place))}
         self.visible = [0]  # how many characters before each place are no white space
         for character in source:
@@ -150,6 +154,8 @@ class _Placing:
             low, high = self.exact[span]
             free = around[0] <= low and high <= around[1] and not _crossed(low, high, taken)
             return (float("inf"), (low, high)) if free else None
+        if self.spans[span].kept and self.guessed:  # it would stand in the place of a word that is perhaps another's
+            return None
         inside, before = self.votes.inside[span], self.votes.before
         best: tuple[float, Region] | None = None
         total, start, last = 0.0, 0, -1
@@ -270,7 +276,7 @@ def _beside(boundary: int, earliest: int, taken: Sequence[Region]) -> int:
 
 
 def _same_texts(spans: Sequence[Span], source: str, target: str) -> dict[int, Place]:
-    """Spans whose text stands in the target letter by letter, and where; of others than the kept, telling texts alone.
+    """Spans whose text stands in the target too, and where; of others than the kept, telling texts alone.
 
     If a phrase is in both texts equally often, the first is the first; else the first kept one is.
     """
@@ -279,9 +285,12 @@ def _same_texts(spans: Sequence[Span], source: str, target: str) -> dict[int, Pl
         if span.start < span.end:
             phrases[source[span.start : span.end]].append(place)
     found: dict[int, Place] = {}
-    for phrase, places in phrases.items():
+    lowered = target.lower()
+    for phrase, places in itertools.islice(phrases.items(), _SOUGHT):
+        if phrase.lower() not in lowered:
+            continue
         here = {place: rank for rank, place in enumerate(occurrences(phrase, source))}
-        there = [*occurrences(phrase, target)]
+        there = [*occurrences(phrase, target)] or [*occurrences(phrase, target, re.IGNORECASE)]
         for rank, place in enumerate(places):
             span = spans[place]
             if len(here) == len(there) and (span.kept or is_telling(phrase)):
@@ -300,6 +309,16 @@ def _cut(pairs: Sequence[tuple[Place, Place]], edges: Sequence[int]) -> Iterator
         places = [start, *inner, end]
         for left, right in itertools.pairwise(places):
             yield Link((left, right), (left - start + there, right - start + there), _SURE)
+
+
+def _evened(links: Sequence[Link]) -> list[Link]:
+    """The links with weights such that those of the usual span of the target sum to 1, as a model's may not: it looks
+    at other things too, and a little everywhere. A span with less than the usual stays with less."""
+    totals = defaultdict[Place, float](float)
+    for link in links:
+        totals[link.target] += link.weight
+    usual = statistics.median(totals.values()) if totals else 0.0
+    return [replace(link, weight=link.weight / usual) for link in links] if usual else []
 
 
 def _at_the_same_pace(source: str, target: str) -> list[Link]:

@@ -90,8 +90,8 @@ def is_telling(phrase: str) -> bool:
     return any(not (character.islower() or character.isspace()) for character in phrase)
 
 
-def occurrences(phrase: str, text: str) -> Iterator[Place]:
+def occurrences(phrase: str, text: str, flags: re.RegexFlag = re.NOFLAG) -> Iterator[Place]:
     """Where a phrase stands in a text, not as a part of a longer word."""
     before = r"(?<!\w)" if phrase[:1].isalnum() and not is_unspaced(phrase[0]) else ""
     after = r"(?!\w)" if phrase[-1:].isalnum() and not is_unspaced(phrase[-1]) else ""
-    return (match.span() for match in re.finditer(before + re.escape(phrase) + after, text))
+    return (match.span() for match in re.finditer(before + re.escape(phrase) + after, text, flags))

@@ -11,7 +11,8 @@ from lxml import html as lxml_html
 from kakehashi.serving.html_pieces import pieces
 from kakehashi.serving.inline import Translated
 from kakehashi.serving.markup import Markup
-from kakehashi.serving.protocol import Link
+from kakehashi.serving.protocol import Link, Request
+from tests.serving.conftest import Running, shifted
 
 
 def rendered(text: str, *translations: str | Translated) -> str:
@@ -78,6 +79,16 @@ def test_a_post_of_mastodon() -> None:
     assert rendered(source, "@ana おはよう!\nhttps://a.ex/b を読んで #x") == source.replace(
         " good morning!", " おはよう!"
     ).replace("Read <a", "<a").replace("</span></a> <a", "</span></a> を読んで <a")
+
+
+def test_tags_follow_the_alignment_of_a_model(running: Running) -> None:
+    """The model of the tests turns each word into the next one of its list."""
+    markup = Markup("<p>Pig <b>ant <i>dog</i></b> <code>koi</code>.</p>")
+    (segment,) = markup.segments
+    answer = running(lambda engine: engine.translate(Request(segment.text, "en", "de", alignment=True)))
+    assert answer.text == shifted(segment.text) and answer.links
+    translated = Translated(answer.text, answer.links)
+    assert markup.render([translated]) == "<p>Ant <b>bee <i>eel</i></b> <code>koi</code>.</p>"
 
 
 def test_code_that_a_translation_lost_comes_back() -> None:

@@ -16,7 +16,7 @@ from kakehashi.errors import UserError
 
 _MEMBERS = 10_000
 _TOTAL = 512 * 2**20  # bytes, unpacked
-_LARGEST_TEXT = 32 * 2**20  # of a member that is read as a whole; its tree takes about ten times that
+_LARGEST_TEXT = 16 * 2**20  # of a member that is read as a whole; its tree takes about ten times that
 _RATIO = 200  # unpacked to packed: XML seldom has more than 50
 _SMALL = 2**20  # a member this small may have any ratio
 _PATH_TRICKS = re.compile(r"^/|^[A-Za-z]:|\\|(^|/)\.\.(/|$)|\0")

@@ -51,7 +51,11 @@ def docx(data: bytes) -> Package:
     """Raises UserError where the archive has no main document of this kind."""
     archive = Archive(data)
     relations = parse(archive.read("_rels/.rels"), "_rels/.rels")
-    targets = [relation.get("Target", "") for relation in relations if _MAIN.search(relation.get("Type", ""))]
+    targets = [
+        relation.get("Target", "")
+        for relation in relations.iter("{*}Relationship")
+        if _MAIN.search(relation.get("Type", ""))
+    ]
     if not targets or parse(archive.read(targets[0].lstrip("/"))).tag != f"{_W}document":
         raise UserError("the file is no .docx (transitional Office Open XML): save it as one")
     main = targets[0].lstrip("/")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from kakehashi.errors import UserError
 
+_LARGEST = 4 * 2**20  # bytes; text that is all tags takes up to two hundred times that
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
@@ -27,8 +28,10 @@ class Encoding:
 def decode(data: bytes, declared: str = "utf-8") -> tuple[str, Encoding]:
     """The text of a file that has a byte order mark, or is in the `declared` encoding. Nothing is guessed.
 
-    Raises UserError where that is not so.
+    Raises UserError where that is not so, or the text is too long.
     """
+    if len(data) > _LARGEST:
+        raise UserError(f"the file has more than {_LARGEST >> 20} MiB of text: divide it")
     mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
     encoding = Encoding(_MARKS.get(mark, declared), mark)
     try:

@@ -78,7 +78,7 @@ def _tokens(element: Element) -> Iterator[Token[Element]]:
 
 def _count(spaces: Element) -> int:
     count = spaces.get(f"{_TEXT}c", "1")
-    return min(int(count), 1_000) if count.isascii() and count.isdigit() else 1
+    return int(count) if re.fullmatch("[0-9]{1,3}", count) else 1
 
 
 def _spaced(text: str) -> Iterator[str | Element]:

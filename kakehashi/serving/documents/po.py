@@ -17,7 +17,7 @@ from kakehashi.serving.documents.tagged import tagged
 from kakehashi.serving.inline import Inline, Translated, rendered, segments_of
 
 _CHARSET = re.compile(rb'"Content-Type:[^"\n]{0,200}charset=([\w.:-]+)')
-_FORMS = re.compile(r"nplurals\s*=\s*(\d)")
+_FORMS = re.compile(r"nplurals\s*=\s*([1-9])")
 
 
 class Po:

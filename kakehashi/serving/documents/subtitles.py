@@ -16,13 +16,12 @@ from kakehashi.serving.documents.tagged import tagged
 from kakehashi.serving.inline import Atom, Inline, Text, Token, Translated, rendered, segments_of
 from kakehashi.serving.words import is_unspaced
 
-_TIMING = re.compile(
-    r"^[^\S\n]*(\d+):(\d\d):(\d\d)[,.](\d{1,3})[^\S\n]*-->[^\S\n]*(\d+):(\d\d):(\d\d)[,.](\d{1,3})[^\n]*(?:\n|\Z)", re.M
-)
+_TIME = r"(\d{1,4}):(\d\d):(\d\d)[,.](\d{1,3})"
+_TIMING = re.compile(rf"^[^\S\n]*{_TIME}[^\S\n]*-->[^\S\n]*{_TIME}[^\n]*(?:\n|\Z)", re.MULTILINE)
 _BLANK = re.compile(r"(?:\A|\n)[^\S\n]*(?:\n|\Z)")
 _NUMBER = re.compile(r"\n[^\S\n]*\d+[^\S\n]*\n\Z")
 _SENTENCE_END = re.compile(r"[.?!…。？！♪][\"'”’»」』)\]\s]*\Z")
-_SPEAKER = re.compile(r"^(?=[^\S\n]*[-–—])", re.M)
+_SPEAKER = re.compile(r"(^[^\S\n]*[-–—][^\S\n]*)", re.MULTILINE)
 _WIDTH = 42  # columns of a line
 _TOGETHER = 4  # cues that a sentence may run over
 _PAUSE = 2.0  # seconds after which a new sentence begins in any case
@@ -98,8 +97,10 @@ def _runs(cues: Sequence[_Cue]) -> Iterator[_Run]:
             or any(_SPEAKER.search(each.text) for each in (cue, following))
         )
         if over and first == place and _SPEAKER.search(cue.text):
-            for speech in filter(None, _SPEAKER.split(cue.text)):
-                yield _Run(range(place, place + 1), Inline([*_line(speech)]))
+            silent, *speeches = _SPEAKER.split(cue.text)
+            for dash, speech in zip(["", *speeches[::2]], [silent, *speeches[1::2]], strict=True):
+                if dash or speech:
+                    yield _Run(range(place, place + 1), Inline([Atom(dash), *_line(speech)]))
         elif over:
             tokens = [
                 token for each in cues[first : place + 1] for token in (*_line(each.text), Text(" "), Atom(_BORDER))

@@ -9,7 +9,7 @@ from lxml import etree
 
 from kakehashi.errors import UserError
 from kakehashi.serving.documents.codes import fill, tokens
-from kakehashi.serving.documents.xml import LANGUAGE, Element, parse, write
+from kakehashi.serving.documents.xml import LANGUAGE, Element, add_after, parse, write
 from kakehashi.serving.inline import Inline, Translated, rendered, segments_of
 
 
@@ -32,9 +32,8 @@ class Tmx:
                 variant = source.getparent()
                 assert variant is not None
                 new = etree.Element("tuv", {LANGUAGE: self._language})
-                new.tail = variant.tail
                 fill(etree.SubElement(new, "seg"), found)
-                variant.addnext(new)
+                add_after(variant, new)
         return write(root)
 
     def _sources(self, root: Element) -> Iterator[Element]:

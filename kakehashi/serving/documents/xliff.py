@@ -10,7 +10,7 @@ from lxml import etree
 
 from kakehashi.errors import UserError
 from kakehashi.serving.documents.codes import fill, tokens
-from kakehashi.serving.documents.xml import Element, empty, local_name, parse, write
+from kakehashi.serving.documents.xml import Element, add_after, empty, local_name, parse, write
 from kakehashi.serving.inline import Inline, Token, Translated, rendered, segments_of
 
 _NAMESPACE = "urn:oasis:names:tc:xliff:document:"
@@ -76,9 +76,8 @@ def _set_target(source: Element, found: Sequence[Token[Element]]) -> None:
     target = holder.find("{*}target")
     if target is None:
         target = etree.Element(f"{{{etree.QName(source).namespace}}}target")
-        target.tail = source.tail
         before = holder.find("{*}seg-source")
-        (source if before is None else before).addnext(target)
+        add_after(source if before is None else before, target)
     empty(target)
     fill(target, found)
     if local_name(holder) == "segment":

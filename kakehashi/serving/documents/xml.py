@@ -11,12 +11,16 @@ from kakehashi.errors import UserError
 Element = etree._Element  # pyright: ignore[reportPrivateUsage]  # lxml has no public name for its type
 Tree = etree._ElementTree  # pyright: ignore[reportPrivateUsage]
 
+_LARGEST = 16 * 2**20  # bytes
+
 SPACE = "{http://www.w3.org/XML/1998/namespace}space"
 LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 def parse(data: bytes, name: str = "the file") -> Element:
-    """The root. Raises UserError where `data` is not well-formed, declares entities or is 256 elements deep."""
+    """The root. Raises UserError where `data` is too long, not well-formed, has entities or is 256 elements deep."""
+    if len(data) > _LARGEST:
+        raise UserError(f"{name} has more than {_LARGEST >> 20} MiB of XML: divide the document")
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, huge_tree=False, load_dtd=False, dtd_validation=False
     )
@@ -60,6 +64,13 @@ def empty(element: Element) -> None:
     for child in [*element]:
         element.remove(child)
     element.text = None
+
+
+def add_after(element: Element, new: Element) -> None:
+    """Puts a new element behind another; the white space behind that one is behind both."""
+    tail, element.tail = element.tail, None
+    element.addnext(new)
+    element.tail = new.tail = tail
 
 
 def append(element: Element, piece: str | Element) -> None:

@@ -183,15 +183,15 @@ def test_subtitles_are_whole_sentences_and_keep_their_times() -> None:
     document = documents.open("a.srt", SUBTITLES.encode())
     source, *speeches = (segment.text for segment in document.segments)
     assert source == "I have never seen a cat that was so red."
-    assert speeches == ["- Hello!", "- Good morning to you, my dear friend!"]
+    assert speeches == ["Hello!", "Good morning to you, my dear friend!"]
     target = "Noch nie sah ich eine Katze, die so rot war."
     pairs = {"never": "nie", "seen": "sah", "cat": "Katze", "that": "die", "so": "so", "red": "rot", "was": "war"}
     links = [
         Link((source.index(a), source.index(a) + len(a)), (target.index(b), target.index(b) + len(b)), 1.0)
         for a, b in pairs.items()
     ]
-    long = "- Guten Morgen, mein lieber Freund, wie geht es Ihnen?"
-    found = document.render([Translated(target, links), Translated("- Hallo!"), Translated(long)]).decode()
+    long = "Guten Morgen, mein lieber Freund, wie geht es Ihnen?"
+    found = document.render([Translated(target, links), Translated("Hallo!"), Translated(long)]).decode()
     assert found == SUBTITLES.replace("I have never\nseen a <i>cat</i>", "Noch nie sah ich eine <i>Katze</i>,").replace(
         "that was so red.", "die so rot war."
     ).replace("- Hello!", "- Hallo!").replace(

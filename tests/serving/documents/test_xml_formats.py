@@ -76,7 +76,7 @@ def test_word_keeps_formats_links_tables_and_headers() -> None:
     answers[1] = words_to_words(found[1], target, {"red": "rouges", "cats": "chats", "saw": "vu", "end": "fin"})
     out = docx.Document(io.BytesIO(document.render(answers)))
     assert [paragraph.text for paragraph in out.paragraphs] == ["A HEADING", target, "SEE THE PAGE NOW."]
-    assert out.paragraphs[0].style.name == "Heading 1"
+    assert out.paragraphs[0].style and out.paragraphs[0].style.name == "Heading 1"
     assert [run.text for run in out.paragraphs[1].runs if run.bold] == ["rouges"]
     assert [link.text for link in out.paragraphs[2].hyperlinks] == ["THE PAGE"]
     assert out.paragraphs[2].hyperlinks[0].address == "https://example.org"
@@ -172,9 +172,9 @@ XLIFF_1 = """<?xml version="1.0" encoding="UTF-8"?>
 </body></file></xliff>"""
 
 XLIFF_2 = """<xliff version="2.0" srcLang="en" trgLang="de-AT" xmlns="urn:oasis:names:tc:xliff:document:2.0">
-<file id="f"><unit id="1"><segment><source>Hello <pc id="1">world</pc> <sc id="3"/>a<ec startRef="3"/></source>
-</segment><ignorable><source> </source></ignorable>
-<segment state="final"><source>B</source><target>C</target></segment></unit>
+<file id="f"><unit id="1">
+<segment><source>Hello <pc id="1">world</pc> <sc id="3"/>a<ec startRef="3"/></source></segment>
+<ignorable><source> </source></ignorable><segment state="final"><source>B</source><target>C</target></segment></unit>
 <unit id="2" translate="no"><segment><source>Keep</source></segment></unit></file></xliff>"""
 
 
@@ -220,6 +220,16 @@ def test_tmx() -> None:
     assert out.count("<tuv") == 5 and '<!DOCTYPE tmx SYSTEM "tmx14.dtd">' in out
     with pytest.raises(UserError, match="needs the language"):
         documents.open("a.tmx", TMX.encode())
+
+
+def test_too_much_text_is_refused() -> None:
+    for name, data in [
+        ("a.txt", b"x" * 5 * 2**20),
+        ("a.tmx", b"<tmx>" + b" " * 17 * 2**20),
+        ("a.odt", b"x" * 65 * 2**20),
+    ]:
+        with pytest.raises(UserError, match="more than"):
+            documents.open(name, data, "de")
 
 
 def test_utf_16_stays_utf_16() -> None:
