@@ -163,7 +163,8 @@ def _as_long(short: str, long: str) -> bool:
 
 def _word(text: str, item: Item) -> str:
     """The item in its text with the letters and digits that it touches: terms are whole words ("3rd" for 3)."""
-    found = re.search(rf"\w*{re.escape(item.text)}\w*", text)
+    before, after = (r"(?<!\d)", r"(?!\d)") if item.text[0].isdigit() else ("", "")
+    found = re.search(rf"\w*{before}{re.escape(item.text)}{after}\w*", text)
     return found[0] if found else item.text
 
 

@@ -121,15 +121,13 @@ class Pool:
             directory = str(self.catalogue.models[batch.job.model].directory)
             message = batch_message(batch.job, directory, [sentence.text for sentence in batch.sentences])
             try:
-                answer = await self.workers[place].ask(message)
+                self._deliver(batch, await self.workers[place].ask(message))
             except Died:
                 self.waiting.put_back(batch)
                 await self._replace(place)
             except BaseException:
                 self.waiting.fail(batch, Broken("the engine was stopped"))
                 raise
-            else:
-                self._deliver(batch, answer)
 
     def _deliver(self, batch: Batch, answer: dict[str, Any]) -> None:
         if "mistake" in answer:

@@ -57,6 +57,7 @@ def test_a_list_is_divided_among_idle_workers(running: Running) -> None:
         ("Ant bee.  Cat!\n\n\tDog?\r\n  eel\u3000", "Bee cat.  Dog!\n\n\tEel?\r\n  fox\u3000"),
         ("👍\nAnt bee.\n---\n* \n12.5 %\n{name}", "👍\nBee cat.\n---\n* \n12.5 %\n{name}"),
         ("ANT BEE\nCAT", "BEE CAT\nDOG"),
+        ("\ud800\nAnt.\n\udfff", "\ud800\nBee.\n\udfff"),
     ],
 )
 def test_spacing_and_what_is_no_sentence_stay(running: Running, text: str, expected: str) -> None:
@@ -166,14 +167,14 @@ def test_detection(running: Running) -> None:
     assert [each.confidence for each in found] == sorted((each.confidence for each in found), reverse=True)
     assert detect("Il fait beau aujourd'hui, n'est-ce pas ?")[0].language == "fr"
     assert detect("The weather is lovely today.")[0].language == "en"
-    for text in ("", "  ", "12:30", "👍 !?"):
+    for text in ("", "  ", "12:30", "👍 !?", "\ud800"):
         assert detect(text) == []
 
 
 def test_engines_that_cannot_be(models: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at least one model"):
         Engine([])
-    with pytest.raises(UserError, match="one name"):
+    with pytest.raises(UserError, match="named twice"):
         Engine([models[0], models[0]])
     with pytest.raises(UserError, match="no model directory"):
         Engine([tmp_path])

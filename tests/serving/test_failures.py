@@ -57,6 +57,19 @@ def test_a_long_text_takes_its_share_of_the_queue_and_no_more(running: Running) 
     running(work)
 
 
+def test_a_long_text_that_says_nothing_lets_others_in_between(running: Running) -> None:
+    async def work(engine: Engine) -> None:
+        text = "1\n" * 20_000
+        long = asyncio.create_task(engine.translate(Request(text, "en", "de")))
+        turns = 0
+        while not long.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns > 100 and long.result().text == text
+
+    running(work)
+
+
 def test_a_request_that_is_gone_leaves_the_queue(running: Running) -> None:
     async def work(engine: Engine) -> None:
         before = engine.status()
