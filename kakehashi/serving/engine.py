@@ -69,11 +69,12 @@ class Engine:
         self._accepted = self._answered = self._refused = 0
 
     async def __aenter__(self) -> Self:
-        detector = asyncio.create_task(asyncio.to_thread(Detector, self._catalogue.sources))
+        detector = asyncio.to_thread(Detector, self._catalogue.sources)
         try:
-            await self._pool.start()
-        finally:
-            self._detector = await detector
+            self._detector, _ = await asyncio.gather(detector, self._pool.start())
+        except BaseException:
+            await self._pool.stop()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
