@@ -60,7 +60,7 @@ class Waiting:
 
     @property
     def full(self) -> bool:
-        return len(self) >= self.capacity
+        return len(self._sentences) >= self.capacity and len(self) >= self.capacity  # looked through only when in doubt
 
     def seconds_left(self, workers: int) -> float:
         """How long those that wait will take, at the pace of the last batches."""

@@ -25,28 +25,44 @@ class Model:
     score: float
     size: int
 
-    @classmethod
-    def read(cls, directory: Path) -> "Model":
-        """Raises UserError when this is no directory of a translator."""
-        directory = directory.resolve()
-        config = read_config(directory, ModelDirectory, "translation")
-        if not (weights := directory / WEIGHTS).is_file():
-            raise UserError(f"{directory} is no model directory: it has no {WEIGHTS}")
-        source, target = config.source.lower(), config.target.lower()
-        return cls(directory.name, directory, source, target, _score(read_card(directory)), weights.stat().st_size)
+
+def read_models(directories: Sequence[Path]) -> list[Model]:
+    """The models by name: that of the directory, with as many of the folders above it as tell it from the others.
+
+    Raises UserError where there is no directory of a translator, or one is named twice.
+    """
+    directories = [directory.resolve() for directory in directories]
+    if twice := [directory for directory in directories if directories.count(directory) > 1]:
+        raise UserError(f"{twice[0]} is named twice: leave one out")
+    return [_read(directory, _told_apart(directory, directories)) for directory in directories]
+
+
+def _read(directory: Path, name: str) -> Model:
+    config = read_config(directory, ModelDirectory, "translation")
+    if not (weights := directory / WEIGHTS).is_file():
+        raise UserError(f"{directory} is no model directory: it has no {WEIGHTS}")
+    source, target = config.source.lower(), config.target.lower()
+    return Model(name, directory, source, target, _score(read_card(directory)), weights.stat().st_size)
+
+
+def _told_apart(directory: Path, directories: Sequence[Path]) -> str:
+    names = ("/".join(directory.parts[-count:]) for count in range(1, len(directory.parts)))
+    return next(
+        (
+            name
+            for name in names
+            if sum(f"/{each}".endswith(f"/{name}") for each in map(Path.as_posix, directories)) == 1
+        ),
+        str(directory),
+    )
 
 
 class Catalogue:
-    """`memory`: bytes of weights, at most, of the models in memory; the one in use may alone be larger.
-
-    Raises UserError when there is no model, or two have one name.
-    """
+    """`models`: their names differ; `memory`: bytes of weights, at most, of those in memory; the one in use may alone
+    be larger. Raises UserError when there is no model."""
 
     def __init__(self, models: Iterable[Model], memory: int) -> None:
-        self.models: dict[str, Model] = {}
-        for model in models:
-            if (other := self.models.setdefault(model.name, model)) is not model:
-                raise UserError(f"{model.directory} and {other.directory} have one name: rename one of them")
+        self.models = {model.name: model for model in models}
         if not self.models:
             raise UserError("a server needs at least one model")
         self.memory = memory

@@ -31,7 +31,7 @@ class Detector:
 
     def detect(self, text: str) -> list[Detection]:
         """The likeliest first; none where there is no letter, or nothing that any of the languages is written in."""
-        text = text.strip()[:ENOUGH]
+        text = text.strip()[:ENOUGH].encode("utf-8", "replace").decode("utf-8")  # lone surrogates
         if not any(map(str.isalpha, text)):
             return []
         if self._detector is None:

@@ -15,6 +15,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -24,13 +25,14 @@ from kakehashi.alignment import LEAST
 from kakehashi.config import Config
 from kakehashi.directory import Precision
 from kakehashi.serving.batches import Waiting
-from kakehashi.serving.catalogue import Catalogue, Model
+from kakehashi.serving.catalogue import Catalogue, read_models
 from kakehashi.serving.detection import Detector
 from kakehashi.serving.integrity import translatable
 from kakehashi.serving.pool import Pool
 from kakehashi.serving.protocol import Answer, Busy, Detection, Language, Link, Request, Status, TooLate, Word
-from kakehashi.serving.sentences import Piece, gap_between, split
+from kakehashi.serving.sentences import Piece, gap_between, split, unsubtagged
 from kakehashi.serving.wire import Found, Job, Place
+from kakehashi.translator import UNSPACED
 
 DRAINING = 10.0  # seconds after which to try again: about what another server needs to start
 
@@ -58,12 +60,12 @@ class EngineSettings(Config):
 
 
 class Engine:
-    """See the module. Raises UserError where a model cannot be read, two have one name, or a worker does not start."""
+    """See the module. Raises UserError where a model cannot be read, or a worker does not start."""
 
     def __init__(self, models: Iterable[Path | str], settings: EngineSettings | None = None) -> None:
         self.settings = settings or EngineSettings()
         own = self.settings
-        self._catalogue = Catalogue([Model.read(Path(each)) for each in models], own.memory)
+        self._catalogue = Catalogue(read_models([Path(each) for each in models]), own.memory)
         self._waiting = Waiting(own.batch_tokens, own.wait, own.capacity)
         self._pool = Pool(own.workers, own.precision, self._waiting, self._catalogue)
         self._detector: Detector | None = None
@@ -74,11 +76,12 @@ class Engine:
         self._accepted = self._answered = self._refused = 0
 
     async def __aenter__(self) -> Self:
-        detector = asyncio.create_task(asyncio.to_thread(Detector, self._catalogue.sources))
+        detector = asyncio.to_thread(Detector, self._catalogue.sources)
         try:
-            await self._pool.start()
-        finally:
-            self._detector = await detector
+            self._detector, _ = await asyncio.gather(detector, self._pool.start())
+        except BaseException:
+            await self._pool.stop()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -155,7 +158,7 @@ class _Text:
     def __init__(self, request: Request, route: tuple[str, ...], waiting: Waiting, window: int) -> None:
         self.request, self.route = request, route
         self.waiting, self.window = waiting, window
-        self.texts: list[list[str]] = [[] for _ in range(request.alternatives + 1)]
+        self.texts = [StringIO() for _ in range(request.alternatives + 1)]
         self.length = 0
         self.words: list[Word] = []
         self.links: list[Link] = []
@@ -166,9 +169,11 @@ class _Text:
         in_work: deque[tuple[Piece, asyncio.Future[Found] | None]] = deque()
         begun = False
         try:
-            for piece in split(self.request.text, self.request.source):
+            for number, piece in enumerate(split(self.request.text, self.request.source), 1):
                 if len(in_work) == self.window:
                     await self._take(*in_work.popleft())
+                if number % self.window == 0:
+                    await asyncio.sleep(0)  # others' turn, also where nothing is to be translated
                 worded = translatable(piece.text)
                 in_work.append((piece, self._begin(piece.text, first=not begun) if worded else None))
                 begun = begun or worded
@@ -178,7 +183,7 @@ class _Text:
             for _, found in in_work:
                 if found and not found.cancel() and not found.cancelled():
                     found.exception()  # seen, though another's is raised
-        best, *others = dict.fromkeys("".join(parts) for parts in self.texts)
+        best, *others = dict.fromkeys(written.getvalue() for written in self.texts)
         confidence = math.exp(self.log_probability / self.tokens) if self.tokens else None
         return Answer(best, tuple(others), confidence, tuple(self.words), tuple(self.links), tuple(self.notes))
 
@@ -216,7 +221,8 @@ class _Text:
         required = tuple(wording.required) if first else ()
         terms = tuple(wording.terms.items()) if direct else ()
         if not direct:
-            required += tuple(wording.terms_in(text, spaced=True))
+            spaced = unsubtagged(self.request.source) not in UNSPACED
+            required += tuple(wording.terms_in(text, spaced=spaced))
         return Job(model, count, alignment, terms, required, tuple(wording.forbidden))
 
     async def _take(self, piece: Piece, future: asyncio.Future[Found] | None) -> None:
@@ -225,8 +231,8 @@ class _Text:
         gap = piece.gap
         if piece.text and self.length:
             gap = gap_between(gap, self.request.source, self.request.target)
-        for place, parts in enumerate(self.texts):
-            parts += [gap, found.texts[min(place, len(found.texts) - 1)]]
+        for place, written in enumerate(self.texts):
+            written.write(gap + found.texts[min(place, len(found.texts) - 1)])
         begin = self.length + len(gap)
         self.length = begin + len(found.texts[0])
         self.notes |= dict.fromkeys(found.notes)

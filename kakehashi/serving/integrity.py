@@ -114,7 +114,8 @@ def loops(source: str, translation: str) -> bool:
     return times >= 3 and times > _repeated(source)
 
 
-_UNIT = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|[^\W_]+")
+_SPACELESS = r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]"
+_UNIT = re.compile(rf"{_SPACELESS}|(?:(?!{_SPACELESS})[^\W_])+")
 _PERIOD = 12  # units: longer loops are not looked for
 
 

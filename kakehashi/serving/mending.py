@@ -86,8 +86,8 @@ class _Mending:
     def _without_loops(self, drafts: list[_Draft]) -> list[_Draft]:
         for size in (3, 2):
             places = [i for i, draft in enumerate(drafts) if draft.loops]
-            processors = [{"kind": "no_repeat_ngram", "size": size}]
-            again = self._stream([drafts[i].asked for i in places], self.job.wording, processors=processors)
+            asked = [drafts[i].asked for i in places]
+            again = self._stream(asked, self.job.wording, processors=[_no_repeat(size)])
             drafts = _replaced(drafts, places, again, lambda old, new: not new.loops)
         return drafts
 
@@ -100,11 +100,14 @@ class _Mending:
             return drafts
         job = self.job
         wording = Wording({**terms, **dict(job.terms)}, job.required, job.forbidden)
-        again = self._stream([drafts[i].asked for i in places], wording)
-        return _replaced(drafts, places, again, self._lacks_less)
+        again = list(self._stream([drafts[i].asked for i in places], wording))
+        loop = [i for i, each in zip(places, again, strict=True) if loops(drafts[i].asked, each.text)]
+        drafts = _replaced(drafts, places, again, self._more_complete)
+        another = self._stream([drafts[i].asked for i in loop], wording, processors=[_no_repeat(3)])
+        return _replaced(drafts, loop, another, self._more_complete)
 
-    def _lacks_less(self, old: _Draft, new: _Draft) -> bool:
-        return len(self._missing(new)) < len(self._missing(old))
+    def _more_complete(self, old: _Draft, new: _Draft) -> bool:
+        return len(self._missing(new)) < len(self._missing(old)) and (old.loops or not new.loops)
 
     def _missing(self, draft: _Draft) -> list[Item]:
         return missing(draft.asked, draft.translation.text, (self.source, self.target))
@@ -155,6 +158,11 @@ def _replaced(
     return drafts
 
 
+def _no_repeat(size: int) -> dict[str, Any]:
+    """A setting of the search: no n-gram of so many tokens twice."""
+    return {"kind": "no_repeat_ngram", "size": size}
+
+
 def _stop(language: str) -> str:
     return _STOPS.get(unsubtagged(language), ".")
 
@@ -166,7 +174,8 @@ def _as_long(short: str, long: str) -> bool:
 
 def _word(text: str, item: Item) -> str:
     """The item in its text with the letters and digits that it touches: terms are whole words ("3rd" for 3)."""
-    found = re.search(rf"\w*{re.escape(item.text)}\w*", text)
+    before, after = (r"(?<!\d)", r"(?!\d)") if item.text[0].isdigit() else ("", "")
+    found = re.search(rf"\w*{before}{re.escape(item.text)}{after}\w*", text)
     return found[0] if found else item.text
 
 

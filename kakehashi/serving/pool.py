@@ -93,11 +93,9 @@ class Pool:
         self._feeding: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Raises UserError where a worker cannot be started."""
-        started = await asyncio.gather(*(self._new() for _ in range(self.size)), return_exceptions=True)
-        self.workers = [worker for worker in started if isinstance(worker, Worker)]
+        """Raises UserError where a worker cannot be started; those that were are still to be stopped."""
+        await asyncio.gather(*(self._add() for _ in range(self.size)), return_exceptions=True)
         if len(self.workers) < self.size:
-            await self.stop()
             raise UserError("a worker process ended before it could translate: see its message above")
         self._feeding = [asyncio.create_task(self._feed(place)) for place in range(self.size)]
 
@@ -108,6 +106,9 @@ class Pool:
         await asyncio.gather(*self._feeding, return_exceptions=True)
         self.waiting.abandon(Broken("the engine was stopped"))
         await asyncio.gather(*(worker.stop() for worker in self.workers))
+
+    async def _add(self) -> None:
+        self.workers.append(await self._new())
 
     async def _new(self) -> Worker:
         return await Worker.start(self.precision, self.waiting.batch_tokens)
@@ -121,15 +122,13 @@ class Pool:
             directory = str(self.catalogue.models[batch.job.model].directory)
             message = batch_message(batch.job, directory, [sentence.text for sentence in batch.sentences])
             try:
-                answer = await self.workers[place].ask(message)
+                self._deliver(batch, await self.workers[place].ask(message))
             except Died:
                 self.waiting.put_back(batch)
                 await self._replace(place)
             except BaseException:
                 self.waiting.fail(batch, Broken("the engine was stopped"))
                 raise
-            else:
-                self._deliver(batch, answer)
 
     def _deliver(self, batch: Batch, answer: dict[str, Any]) -> None:
         if "mistake" in answer:

@@ -1,13 +1,14 @@
 """Which models lead where, and which of them may stay in memory."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kakehashi.errors import UserError
-from kakehashi.serving.catalogue import Catalogue, Model
+from kakehashi.serving.catalogue import Catalogue, Model, read_models
 from kakehashi.serving.protocol import Language, UnknownDirection
 
 ANY = 10**9
@@ -68,29 +69,34 @@ def test_memory() -> None:
     assert [small.use(name) for name in ("en-de", "de-fr", "de-fr")] == [[], ["en-de"], []]
 
 
-def test_a_directory(models: list[Path], tmp_path: Path, copied: Callable[[Path], Path]) -> None:
-    own = Model.read(models[0])
+def test_directories(models: list[Path], tmp_path: Path, copied: Callable[[str], Path]) -> None:
+    (own,) = read_models([models[0]])
     assert (own.name, own.source, own.target, own.score) == ("en-de", "en", "de", 0.0)
     assert own.size == (models[0] / "model.safetensors").stat().st_size
-    other = copied(models[0])
+    other = copied("a/model")
     scores = [{"score": {"name": name, "value": value}} for name, value in (("bleu", 10), ("chrf", 50), ("chrf", 60))]
     (other / "card.json").write_text(json.dumps({"scores": scores}), "utf-8")
-    assert Model.read(other).score == 55
+    assert read_models([other])[0].score == 55
+    with pytest.raises(UserError, match="named twice"):
+        read_models([other, tmp_path / "a" / ".." / "a" / "model"])
     (other / "model.safetensors").unlink()
     for path in (other, tmp_path):
         with pytest.raises(UserError, match="no model directory"):
-            Model.read(path)
+            read_models([path])
+
+
+def test_names_tell_models_apart(models: list[Path], copied: Callable[[str], Path]) -> None:
+    directories = [models[0], copied("a/model"), copied("b/model"), copied("a-model"), copied("c/b/model")]
+    names = [model.name for model in read_models(directories)]
+    assert names[:2] + names[3:] == ["en-de", "a/model", "a-model", "c/b/model"]
+    assert names[2].endswith("/b/model") and len(set(names)) == 5
 
 
 @pytest.fixture
-def copied(tmp_path: Path) -> Callable[[Path], Path]:
-    """Makes a copy of a model directory."""
+def copied(models: list[Path], tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a copy of en-de under another name."""
 
-    def copy(directory: Path) -> Path:
-        new = tmp_path / directory.name
-        new.mkdir()
-        for file in directory.iterdir():
-            (new / file.name).write_bytes(file.read_bytes())
-        return new
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(models[0], tmp_path / name))
 
     return copy

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from kakehashi.errors import UserError
 from kakehashi.serving.engine import Engine, EngineSettings
 from kakehashi.serving.protocol import Answer, Broken, Busy, Request, TooLate
 from tests.serving.conftest import Running, sentences, shifted
@@ -53,6 +54,19 @@ def test_a_long_text_takes_its_share_of_the_queue_and_no_more(running: Running) 
         assert not long.done()
         assert max(seen) <= engine.settings.window
         assert (await long).text == "\n".join(map(shifted, LONG.split("\n")))
+
+    running(work)
+
+
+def test_a_long_text_that_says_nothing_lets_others_in_between(running: Running) -> None:
+    async def work(engine: Engine) -> None:
+        text = "1\n" * 20_000
+        long = asyncio.create_task(engine.translate(Request(text, "en", "de")))
+        turns = 0
+        while not long.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns > 100 and long.result().text == text
 
     running(work)
 
@@ -102,6 +116,12 @@ def test_a_full_queue_refuses_and_what_it_took_is_answered(models: list[Path]) -
         assert (await short(engine)).text == "Bee cat."
 
     with_engine(models, work, capacity=40, window=20)
+
+
+def test_an_engine_that_cannot_start_says_so(models: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(UserError, match="ended before it could translate"):
+        with_engine(models, short)
 
 
 def test_draining_finishes_what_was_accepted(models: list[Path]) -> None:

@@ -107,6 +107,7 @@ def test_something_to_translate(text: str) -> None:
         ("The cat sleeps.", "Die die die Katze schläft."),
         ("Die Katze schläft.", "the cat, the cat, the cat sleeps."),
         ("The cat.", "猫です猫です猫です"),
+        ("It costs 7,000 yen.", "7,000円に基金金金金金金金"),
         ("No, no.", "Nein, nein, nein, nein."),
         ("القط", "قط قط قط"),
     ],
