@@ -6,7 +6,7 @@
 
 Vaswani et al. 2017, section 5: 37,000 joint subwords, steps of about 25,000 source and 25,000 target tokens; base took
 100,000 of them (12 hours on eight P100), big 300,000 (3.5 days). All pairs have one length, so that nothing is padding.
-It is the loop that `kakehashi train` runs, making batches included; timed from the second line of its log to the last.
+It is the loop that `kakehashi train` runs, making batches included; timed from the first line of its log to the last.
 """
 
 import argparse
@@ -120,7 +120,7 @@ def measure(preset: str, group: Group, words: int, steps: int, overrides: Sequen
         trainer = Trainer(recipe, task, Path(folder), clock, group)
         trainer.run()
     (started, before), *_, (ended, after) = clock.lines
-    timed = steps - LOG_EVERY
+    timed = LOG_EVERY * (len(clock.lines) - 1)
     return Measured(
         trainer.parameters(),
         round((after - before) / timed),
@@ -182,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", metavar="PRESET", help="default: paper-base and paper-big")
     parser.add_argument("--words", type=int, default=WORDS)
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"the first {LOG_EVERY} warm up")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"{2 * LOG_EVERY} at least; {LOG_EVERY} warm up")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of the recipe")
     chosen = parser.parse_args(arguments)
     models = chosen.model or list(PAPER_STEPS)

@@ -2,9 +2,10 @@
 
     torchrun --nproc-per-node 2 -m kakehashi train RECIPE run=DIR
 
-Each process holds the whole model and learns from its share of every step; the sums of gradients and of tokens are
-exchanged, and the same update follows in all. So the batch, the loss and the weights are those of one process, to
-rounding. The first process (`main`) alone writes, judges and speaks.
+Each process learns from its share of every step; the sums of gradients and of tokens are exchanged, and the same update
+follows in all. So the batch, the loss and the weights are those of one process, to rounding. The first process (`main`)
+alone writes, judges and speaks. Each holds the whole model, or a part of it (sharding.py), whose gradients are added up
+there and not here.
 
 The gradients are added up in fp32, where the masters hold them, in buckets, after the last backward. torch's
 DistributedDataParallel would exchange those of the bf16 model, and each piece of an accumulated step anew, to hide the
@@ -21,6 +22,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed.rendezvous import rendezvous
 
 from kakehashi.data.batching import Indices
 from kakehashi.errors import UserError
@@ -133,11 +136,24 @@ def processes() -> Generator[Group]:
         if group.local_rank >= gpus:
             raise UserError(f"there are more processes than GPUs on this machine: use torchrun --nproc-per-node {gpus}")
         torch.cuda.set_device(group.local_rank)
-    dist.init_process_group("nccl" if gpus else "gloo", timeout=PATIENCE)
+    backend, store = "nccl" if gpus else "gloo", _fresh_store(group)
+    dist.init_process_group(backend, store=store, rank=group.rank, world_size=group.size, timeout=PATIENCE)
     try:
         yield group
     finally:
         dist.destroy_process_group()
+
+
+def _fresh_store(group: Group) -> Store:
+    """Where the processes find each other.
+
+    torchrun keeps the place when it starts them again, and with it the addresses of those that have ended: some would
+    call there (pytorch issue 135712). On one machine all know how often that was, and leave the old ones alone.
+    """
+    store, *_ = next(rendezvous("env://", timeout=PATIENCE))
+    if os.environ["LOCAL_WORLD_SIZE"] == str(group.size):
+        return PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+    return store
 
 
 def _add_up(tensor: Tensor) -> None:

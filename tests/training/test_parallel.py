@@ -197,6 +197,20 @@ def test_a_process_that_is_killed_leaves_no_other_waiting() -> None:
     assert together(work) == [0, -signal.SIGKILL]
 
 
+def test_processes_that_are_started_again_do_not_see_where_the_old_ones_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    stores: list[Any] = []
+    for count in ("0", "1"):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", count)
+        stores.append(parallel._fresh_store(Group()))
+        monkeypatch.setenv("MASTER_PORT", str(stores[0].underlying_store.port))
+    stores[0].set("address", "old")
+    assert stores[0].check(["address"]) and not stores[1].check(["address"])
+    assert stores[1].underlying_store.check(["0/address"]), "both are in one place"
+
+
 # The command under torchrun
 
 KILLED = """
@@ -227,9 +241,11 @@ def torchrun(workshop: Workshop, directory: Path, restarts: int, *arguments: str
 
 
 @pytest.mark.slow
-def test_the_command_survives_that_one_process_is_killed(workshop: Workshop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", ["replicate", "shard"])
+def test_the_command_survives_that_one_process_is_killed(setting: str, workshop: Workshop, tmp_path: Path) -> None:
     """`--resume` starts the run, torchrun starts both processes again, and the run goes on from step 4."""
-    (recipe := tmp_path / "recipe.yaml").write_text(dump(workshop.recipe("model.dropout=0")), "utf-8")
+    chosen = workshop.recipe("model.dropout=0", f"training.data_parallel={setting}")
+    (recipe := tmp_path / "recipe.yaml").write_text(dump(chosen), "utf-8")
     run, once = tmp_path / "run", tmp_path / "once"
     killed = torchrun(workshop, tmp_path, 1, "train", str(recipe), f"run={run}", "--resume", str(once), "SIGKILL")
     assert killed.returncode == 0, killed.stderr
