@@ -4,7 +4,7 @@ Another way to write a text than plain (`format`) is one function in `FORMATS`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
@@ -57,7 +57,7 @@ async def answered(server: Server, admitted: Admitted[Translate]) -> dict[str, A
 
 
 @contextmanager
-def refusing(server: Server) -> Iterator[None]:
+def refusing(server: Server) -> Generator[None]:
     """The engine's failures as Refusals."""
     try:
         yield

@@ -46,11 +46,11 @@ class GraphModel:
         state.sentence = dict(encoded.more)
         return state
 
-    def decode(self, tokens: Tensor, encoded: Encoded) -> Output:
+    def decode(self, tokens: Tensor, encoded: Encoded, alignment: bool = False) -> Output:
         return self.step(tokens, self.begin(encoded))
 
-    def step(self, tokens: Tensor, state: State) -> Output:
-        """One run for each token."""
+    def step(self, tokens: Tensor, state: State, alignment: bool = False) -> Output:
+        """One run for each token. The graphs tell no alignment."""
         logits = torch.stack([self._next(tokens_R, state) for tokens_R in tokens.unbind(1)], 1)
         return Output(logits, logits, project=lambda projected: projected)  # the graph has done it
 
