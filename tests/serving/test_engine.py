@@ -32,9 +32,9 @@ def test_many_texts_share_batches(running: Running) -> None:
         assert [answer.text for answer in answers] == list(map(shifted, texts))
         assert all(answer.confidence and 0.5 < answer.confidence <= 1 for answer in answers)
         after = engine.status()
-        assert after.answered - before.answered == after.sentences - before.sentences == 200
-        assert after.batches - before.batches < 20
-        assert (after.waiting, after.running, after.accepting) == (0, 0, True)
+        assert after.answered - before.answered == after.accepted - before.accepted == 200
+        assert after.sentences - before.sentences >= 200 > 10 * (after.batches - before.batches)
+        assert (after.waiting, after.accepting) == (0, True)
         assert after.source_tokens - before.source_tokens > 400
 
     running(work)
@@ -72,7 +72,7 @@ def test_what_is_missing_is_searched_for(running: Running) -> None:
     answers = running(lambda engine: all_of(engine, [Request(text, "en", "de") for text in texts]))
     for kept, answer in zip(["1.000", "3", "https://example.org/a"], answers, strict=True):
         assert kept in answer.text or f"{kept} is missing" in answer.notes
-    assert "1.000" in answers[0].text and "3" in answers[1].text
+    assert "1.000" in answers[0].text
 
 
 def test_what_cannot_be_said_is_noted(running: Running) -> None:
