@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from kakehashi.config import Config, load
+from kakehashi.config import Config, FilePath, load
 from kakehashi.decoding import Beam, Decoding
 from kakehashi.diagram import draw
 from kakehashi.directory import CARD, task_of
@@ -41,6 +41,7 @@ class Preset(Config):
     model: ModelConfig
     training: Training = Training()
     decoding: Decoding = Beam()
+    initial_model: FilePath | None = None
 
 
 _Found = tuple[list[str], Config, nn.Module]

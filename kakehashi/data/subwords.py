@@ -396,6 +396,4 @@ def _in_text(escaped: str, spans: list[Span]) -> list[Span]:
         return spans
     starts = [match.start() for match in _TO_UNESCAPE.finditer(escaped)]
     inside = {start + 1 for start in starts}
-    return [
-        (start - bisect_left(starts, start), end - bisect_left(starts, end) + (end in inside)) for start, end in spans
-    ]
+    return [(a - bisect_left(starts, a), b - bisect_left(starts, b) + (b in inside)) for a, b in spans]

@@ -138,10 +138,14 @@ def test_no_text_takes_long(unit: str) -> None:
     """Cost is linear in the length: nothing backtracks over the whole again and again."""
 
     def seconds(text: str) -> float:
-        begun = time.process_time()
-        missing(text, "", ("en", "de"))
-        translatable(text)
-        loops(text, text)
-        return time.process_time() - begun
+        """The best of five: what else the machine does only adds."""
+        times: list[float] = []
+        for _ in range(5):
+            begun = time.process_time()
+            missing(text, "", ("en", "de"))
+            translatable(text)
+            loops(text, text)
+            times.append(time.process_time() - begun)
+        return min(times)
 
     assert seconds(unit * (16_000 // len(unit))) < 64 * max(seconds(unit * (1000 // len(unit))), 0.002)

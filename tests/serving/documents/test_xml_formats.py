@@ -245,7 +245,7 @@ LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10 if n else "ha" * 10}">' fo
     "prolog",
     [
         f"<!DOCTYPE tmx [{LAUGHS}]>",
-        '<!DOCTYPE tmx [<!ENTITY l8 SYSTEM "file:///etc/hostname">]>',
+        '<!DOCTYPE tmx [<!ENTITY l8 SYSTEM "hostname">]>',
         '<!DOCTYPE tmx [<!ENTITY % p SYSTEM "http://localhost:9/x.dtd"> %p; <!ENTITY l8 "">]>',
     ],
 )
