@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import FileResponse
 
 from kakehashi.errors import UserError
@@ -40,7 +40,9 @@ async def translate_file(
 
 
 @router.get("/download_file/{name}", response_class=FileResponse, responses=refusals(404))
-async def download_file(name: str, server: ThisServer) -> FileResponse:
+async def download_file(
+    name: Annotated[str, Path(pattern=r"^[\w.-]+$", max_length=255)], server: ThisServer
+) -> FileResponse:
     """Fetch a translated file. Whoever knows its name may, for a while."""
     path = server.shelf.get(name)
     if path is None:
