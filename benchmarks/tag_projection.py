@@ -16,9 +16,9 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from kakehashi.serving.protocol import Link
-from kakehashi.serving.tags import Span, project
-from kakehashi.serving.words import words
+from kakehashi.serving.engine.protocol import Link
+from kakehashi.serving.markup.tags import Span, project
+from kakehashi.serving.markup.words import words
 
 _TAG = re.compile(r"<(/?)([A-Za-z]+)([^<>]*?)(/?)>")
 Pair = tuple[str, str]

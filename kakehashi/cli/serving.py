@@ -14,7 +14,7 @@ from kakehashi.cli.program import app, example
 from kakehashi.errors import UserError
 
 if TYPE_CHECKING:
-    from kakehashi.serving.memory import Memory, Selection
+    from kakehashi.serving.corrections.memory import Memory, Selection
 
 DEMO = Path("runs/demo/model")
 
@@ -50,8 +50,8 @@ def serve(
 ) -> None:
     """Serve translations behind LibreTranslate's HTTP API. Every setting may also be a variable KAKEHASHI_..."""
     _require_libraries()
-    from kakehashi.serving.server import serve as run
-    from kakehashi.serving.settings import load_settings
+    from kakehashi.serving.api.server import serve as run
+    from kakehashi.serving.api.settings import load_settings
 
     options = [argument for argument in arguments or [] if "=" in argument and not Path(argument).exists()]
     models = [Path(argument) for argument in arguments or [] if argument not in options]
@@ -75,7 +75,7 @@ def export(
 ) -> None:
     """Print corrections: as TMX for other tools, or as TSV, a corpus that `kakehashi train` takes."""
     _require_libraries()
-    from kakehashi.serving.exchange import write_tmx, write_tsv
+    from kakehashi.serving.corrections.exchange import write_tmx, write_tsv
 
     selection = _selection(state, from_, to)
     with closing(_opened(database)) as memory:
@@ -108,7 +108,7 @@ def import_(
 
 
 def _imported(memory: "Memory", file: Path, languages: list[str], state: Status) -> int:
-    from kakehashi.serving.exchange import read_tmx, read_tsv
+    from kakehashi.serving.corrections.exchange import read_tmx, read_tsv
 
     with open(file, "rb") as stream:
         if file.suffix.lower() != ".tsv":
@@ -125,14 +125,14 @@ def _require_libraries() -> None:
 
 
 def _opened(database: str, *, create: bool = False) -> "Memory":
-    from kakehashi.serving.memory import Memory, MemorySettings
+    from kakehashi.serving.corrections.memory import Memory, MemorySettings
 
     return Memory.open(MemorySettings(database=database), create=create)
 
 
 def _selection(state: Status, from_: str | None, to: str | None) -> "Selection":
     from kakehashi.data.languages import language_code
-    from kakehashi.serving.memory import Selection
+    from kakehashi.serving.corrections.memory import Selection
 
     source, target = (None if code is None else language_code(code) for code in (from_, to))
     return Selection(state, source, target)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kakehashi.data.corpus import Corpus, Pair, read_pairs
-from kakehashi.serving.memory import Entry, Memory, MemorySettings
+from kakehashi.serving.corrections.memory import Entry, Memory, MemorySettings
 from tests.cli.conftest import Run
 
 

@@ -23,7 +23,7 @@ from kakehashi.models.stack import CrossLayer, CrossStack, Layer, Stack
 from kakehashi.models.transformer import EncoderDecoder, Transformer
 from kakehashi.nn.feedforward import ReLU
 from kakehashi.nn.losses import cross_entropy
-from kakehashi.serving.engine import Engine, EngineSettings
+from kakehashi.serving.engine.engine import Engine, EngineSettings
 from kakehashi.translator import ModelDirectory, Translator
 
 WORDS = "ant bee cat dog eel fox gnu hen ibis jay koi lark mole newt owl pig".split()

@@ -17,7 +17,7 @@ from kakehashi.serving.documents.protocol import Document
 from kakehashi.serving.documents.subtitles import Subtitles
 from kakehashi.serving.documents.tmx import Tmx
 from kakehashi.serving.documents.xliff import Xliff
-from kakehashi.serving.inline import Segment, Translated
+from kakehashi.serving.markup.inline import Segment, Translated
 
 __all__ = ["EXTENSIONS", "LARGEST", "Document", "Segment", "Translated", "open"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from copy import deepcopy
 
 from kakehashi.serving.documents.xml import Element, append, content, empty, local_name
-from kakehashi.serving.inline import Atom, Close, Open, Text, Token
+from kakehashi.serving.markup.inline import Atom, Close, Open, Text, Token
 
 _CONTAINERS = {"g", "mrk", "pc", "hi"}
 _PAIRS = {"bx": "ex", "sc": "ec", "sm": "em", "bpt": "ept"}

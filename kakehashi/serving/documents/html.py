@@ -1,11 +1,11 @@
-""".html: see `kakehashi.serving.markup`; here its encoding."""
+""".html: see `kakehashi.serving.markup.html`; here its encoding."""
 
 import re
 from collections.abc import Sequence
 
 from kakehashi.serving.documents.encoding import decode
-from kakehashi.serving.inline import Translated
-from kakehashi.serving.markup import Markup
+from kakehashi.serving.markup.html import Markup
+from kakehashi.serving.markup.inline import Translated
 
 _DECLARED = re.compile(rb"""<meta[^>]{1,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.-]+)""", re.IGNORECASE)
 _SEARCHED = 1024  # bytes at the start, as the standard has it

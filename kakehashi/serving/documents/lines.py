@@ -5,7 +5,7 @@ import math
 import re
 import unicodedata
 
-from kakehashi.serving.words import is_unspaced, words
+from kakehashi.serving.markup.words import is_unspaced, words
 
 _CHUNK = re.compile(r"(?:<[^<>]*>|\{\\[^{}]*\}|\S)+")  # a tag may have spaces in it
 _TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")

@@ -14,9 +14,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token as Parsed
 
 from kakehashi.serving.documents.encoding import decode
-from kakehashi.serving.inline import Atom, Close, Inline, Open, Segment, Text, Token, Translated
-from kakehashi.serving.markup import Markup
-from kakehashi.serving.words import is_unspaced
+from kakehashi.serving.markup.html import Markup
+from kakehashi.serving.markup.inline import Atom, Close, Inline, Open, Segment, Text, Token, Translated
+from kakehashi.serving.markup.words import is_unspaced
 
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.S)
 _TAG = re.compile(r"<(/?)([A-Za-z][\w-]*)[^>]*?(/?)>\Z")

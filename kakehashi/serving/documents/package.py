@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from kakehashi.serving.documents.archive import Archive
 from kakehashi.serving.documents.xml import Element, parse, write
-from kakehashi.serving.inline import Inline, Token, Translated
+from kakehashi.serving.markup.inline import Inline, Token, Translated
 
 
 class Paragraph(Protocol):

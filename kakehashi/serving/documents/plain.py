@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from kakehashi.serving.documents.encoding import decode
-from kakehashi.serving.inline import Inline, Text, Token, Translated, rendered, segments_of
+from kakehashi.serving.markup.inline import Inline, Text, Token, Translated, rendered, segments_of
 
 
 class PlainText:

@@ -14,7 +14,7 @@ from kakehashi.errors import UserError
 from kakehashi.serving.documents.encoding import decode
 from kakehashi.serving.documents.plain import written
 from kakehashi.serving.documents.tagged import tagged
-from kakehashi.serving.inline import Inline, Translated, rendered, segments_of
+from kakehashi.serving.markup.inline import Inline, Translated, rendered, segments_of
 
 _CHARSET = re.compile(rb'"Content-Type:[^"\n]{0,200}charset=([\w.:-]+)')
 _FORMS = re.compile(r"nplurals\s*=\s*([1-9])")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from kakehashi.serving.inline import Segment, Translated
+from kakehashi.serving.markup.inline import Segment, Translated
 
 
 class Document(Protocol):

@@ -13,8 +13,8 @@ from kakehashi.serving.documents.encoding import decode
 from kakehashi.serving.documents.lines import broken
 from kakehashi.serving.documents.plain import written
 from kakehashi.serving.documents.tagged import tagged
-from kakehashi.serving.inline import Atom, Inline, Text, Token, Translated, rendered, segments_of
-from kakehashi.serving.words import is_unspaced
+from kakehashi.serving.markup.inline import Atom, Inline, Text, Token, Translated, rendered, segments_of
+from kakehashi.serving.markup.words import is_unspaced
 
 _TIME = r"(\d{1,4}):(\d\d):(\d\d)[,.](\d{1,3})"
 _TIMING = re.compile(rf"^[^\S\n]*{_TIME}[^\S\n]*-->[^\S\n]*{_TIME}[^\n]*(?:\n|\Z)", re.MULTILINE)

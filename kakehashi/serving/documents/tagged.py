@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from kakehashi.serving.inline import Atom, Close, Open, Text, Token
+from kakehashi.serving.markup.inline import Atom, Close, Open, Text, Token
 
 _TAG = re.compile(r"<(?P<slash>/?)(?P<name>[A-Za-z][\w:.-]*)[^<>]*?(?P<empty>/?)>|\{\\[^{}]*\}")
 

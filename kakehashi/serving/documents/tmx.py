@@ -10,7 +10,7 @@ from lxml import etree
 from kakehashi.errors import UserError
 from kakehashi.serving.documents.codes import fill, tokens
 from kakehashi.serving.documents.xml import LANGUAGE, Element, add_after, parse, write
-from kakehashi.serving.inline import Inline, Translated, rendered, segments_of
+from kakehashi.serving.markup.inline import Inline, Translated, rendered, segments_of
 
 
 class Tmx:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kakehashi.errors import UserError
 from kakehashi.serving import documents
-from kakehashi.serving.inline import Translated
+from kakehashi.serving.markup.inline import Translated
 from tests.serving.documents import test_text_formats, test_xml_formats
 
 PO = r"""msgid ""

@@ -11,8 +11,8 @@ from markdown_it import MarkdownIt
 from kakehashi.errors import UserError
 from kakehashi.serving import documents
 from kakehashi.serving.documents.lines import broken
-from kakehashi.serving.inline import Translated
-from kakehashi.serving.protocol import Link
+from kakehashi.serving.engine.protocol import Link
+from kakehashi.serving.markup.inline import Translated
 
 MULTILINGUAL = "日本語の文です。\nمرحبا بالعالم\nParty 🎉👩‍🔧!\n"
 

@@ -15,8 +15,8 @@ from lxml import etree
 
 from kakehashi.errors import UserError
 from kakehashi.serving import documents
-from kakehashi.serving.inline import Translated
-from kakehashi.serving.protocol import Link
+from kakehashi.serving.engine.protocol import Link
+from kakehashi.serving.markup.inline import Translated
 
 
 def words_to_words(source: str, target: str, pairs: dict[str, str]) -> Translated:

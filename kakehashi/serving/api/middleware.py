@@ -1,0 +1,122 @@
+"""What surrounds every route: sizes, CORS, HEAD, request ids, logs, figures, and an answer to our own faults.
+
+Plain ASGI, so that streams stay streams and a client's going away reaches the route.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kakehashi.serving.api.logs import logger
+from kakehashi.serving.api.metrics import Metrics
+from kakehashi.serving.api.refusals import FAULT
+
+METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}  # another one is a client's own word
+GONE = 499  # in logs and figures: the client went away before it was answered (nginx's number)
+STOPPING = "The server is stopping: try again later."
+TOO_LARGE = "The data value transmitted exceeds the capacity limit."
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+    "Access-Control-Expose-Headers": "Authorization",
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Credentials": "true",
+    "Access-Control-Max-Age": "1728000",
+}
+
+
+class Surroundings:
+    """The outermost layer."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, body: int) -> None:
+        self._app, self._metrics, self._body = app, metrics, body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send, self._body)
+        with self._metrics.in_flight.track_inprogress():
+            try:
+                await self._answer(exchange)
+            except ClientDisconnect:
+                exchange.status = exchange.status or GONE
+            except asyncio.CancelledError:  # the server stops, and its patience with what was begun is at an end
+                if not exchange.status:
+                    stopping = JSONResponse({"error": STOPPING}, 503, {"Retry-After": "10"})
+                    await stopping(exchange.scope, exchange.receive, exchange.send)
+            except Exception:
+                logger.exception("a fault of ours", extra={"request": exchange.id})
+                if not exchange.status:
+                    await JSONResponse({"error": FAULT}, 500)(exchange.scope, exchange.receive, exchange.send)
+        self._note(exchange)
+
+    async def _answer(self, exchange: "_Exchange") -> None:
+        answer: ASGIApp = self._app
+        if exchange.method == "OPTIONS":
+            answer = Response()
+        elif exchange.announced > self._body:
+            answer = _too_large()
+        try:
+            await answer(exchange.scope, exchange.receive, exchange.send)
+        except _TooLarge:
+            if not exchange.status:
+                await _too_large()(exchange.scope, exchange.receive, exchange.send)
+
+    def _note(self, exchange: "_Exchange") -> None:
+        seconds = time.perf_counter() - exchange.began
+        route = exchange.scope.get("route")
+        endpoint = route.path if route is not None else "none"
+        self._metrics.duration.labels(endpoint, exchange.status).observe(seconds)
+        fields = {
+            "request": exchange.id,
+            "method": exchange.method if exchange.method in METHODS else "other",
+            "endpoint": endpoint,
+            "status": exchange.status,
+            "milliseconds": round(1_000 * seconds, 1),
+            "bytes": exchange.received,
+        }
+        logger.info("request", extra=fields)
+
+
+class _TooLarge(Exception):
+    """More came than may."""
+
+
+def _too_large() -> Response:
+    return JSONResponse({"error": TOO_LARGE}, 413, {"Connection": "close"})
+
+
+class _Exchange:
+    """One request and its response, watched on their way. HEAD is answered as GET; the server leaves out the body."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        self.id, self.began = uuid.uuid4().hex, time.perf_counter()
+        self.method: str = scope["method"]
+        self.scope: MutableMapping[str, Any] = dict(scope) | ({"method": "GET"} if self.method == "HEAD" else {})
+        self.status, self.received = 0, 0
+        self._receive, self._send, self._limit = receive, send, limit
+        lengths = [value for name, value in scope["headers"] if name == b"content-length"]
+        self.announced = int(lengths[0]) if lengths and lengths[0].isdigit() else 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self.received += len(message.get("body", b""))
+        if self.received > self._limit:
+            raise _TooLarge
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers.update(CORS)
+            headers["X-Request-ID"] = self.id
+        await self._send(message)

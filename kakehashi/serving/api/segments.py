@@ -1,0 +1,47 @@
+"""Texts with tags, of HTML and of documents, translated segment by segment."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kakehashi.data.terms import Wording
+from kakehashi.errors import UserError
+from kakehashi.serving.api.turns import Turns
+from kakehashi.serving.engine.protocol import Answer, Request
+from kakehashi.serving.markup.html import Markup
+from kakehashi.serving.markup.inline import Segment, Translated
+
+
+async def translate_html(turns: Turns, request: Request) -> Answer:
+    """The answer to a text in HTML: its notes are those of all segments, and its confidence the least sure one's.
+    There are no alternatives, words or links: these would be places in markup."""
+    markup = await asyncio.to_thread(Markup, request.text)
+    answers = await translate_segments(turns, request, markup.segments)
+    text = await asyncio.to_thread(markup.render, [Translated(each.text, each.links) for each in answers])
+    sure = [each.confidence for each in answers if each.confidence is not None]
+    notes = dict.fromkeys(note for each in answers for note in each.notes)
+    return Answer(text, confidence=min(sure, default=None), notes=tuple(notes))
+
+
+async def translate_segments(turns: Turns, request: Request, segments: Sequence[Segment]) -> list[Answer]:
+    """Answers with links, in the order of the segments; the first failure drops the others."""
+    plain = replace(request, alternatives=0, alignment=True)
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_translate(turns, plain, segment)) for segment in segments]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _translate(turns: Turns, request: Request, segment: Segment) -> Answer:
+    """With its verbatim phrases as terms, where the model can write them."""
+    request = replace(request, text=segment.text)
+    if not segment.verbatim:
+        return await turns.translate(request)
+    wording = request.wording or Wording()
+    terms = {phrase: phrase for phrase in segment.verbatim} | dict(wording.terms)
+    try:
+        return await turns.translate(replace(request, wording=replace(wording, terms=terms)))
+    except UserError:
+        return await turns.translate(request)

@@ -1,0 +1,1 @@
+"""What people corrected: kept, found again, exchanged with other tools."""

@@ -1,0 +1,200 @@
+"""Translates sentences, and again where something is amiss.
+
+Notable: most sentences are searched once. Again, all that are alike in one batch, are
+- lines in capitals, which few models know well: as they are and in sentence case; the translation is put in capitals;
+- single words, which few models know without a sentence: as they are and with a stop, which is then taken off;
+- translations that go round in circles: with a search that says no n-gram of tokens twice;
+- translations that lack what `integrity` wants: with a search that must say it (dynamic beam allocation).
+Of several ways to ask, that with the likeliest translation is taken. What cannot be mended gets a note.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kakehashi.data.terms import Wording
+from kakehashi.serving.engine.integrity import Item, kept_apart, loops, missing
+from kakehashi.serving.engine.sentences import unsubtagged
+from kakehashi.serving.engine.wire import Found, Job, Place, Seen
+from kakehashi.translator import Translation, Translator
+
+_ONE_WORD = re.compile(r"\S{0,19}\w")
+_STOPS = {"ja": "。", "zh": "。", "yue": "。", "hi": "।", "bn": "।", "ur": "۔"}  # of the others: "."
+_DOTTED = ("tr", "az")  # languages in which i and ı are two letters
+_BEAM = 4  # hypotheses, where the model's own search keeps too few
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """`asked`: what the model was given for the `text`: itself, or in sentence case, or with a stop."""
+
+    text: str
+    asked: str
+    translation: Translation
+
+    @property
+    def loops(self) -> bool:
+        return loops(self.asked, self.translation.text)
+
+    @property
+    def log_probability(self) -> float:
+        return math.fsum(token.log_probability for token in self.translation.tokens)
+
+
+def translate(translator: Translator, job: Job, texts: Sequence[str]) -> list[Found]:
+    """Raises UserError where the job's wording cannot be followed with this model."""
+    return _Mending(translator, job).translate(texts)
+
+
+class _Mending:
+    def __init__(self, translator: Translator, job: Job) -> None:
+        self.translator, self.job = translator, job
+        self.source, self.target = translator.config.source, translator.config.target
+
+    def translate(self, texts: Sequence[str]) -> list[Found]:
+        ways = [self._ways(text) for text in texts]
+        found = self._stream([asked for each in ways for asked in each], self.job.wording)
+        drafts = [
+            max((_Draft(text, asked, next(found)) for asked in each), key=lambda draft: draft.log_probability)
+            for text, each in zip(texts, ways, strict=True)
+        ]
+        drafts = self._without_loops(drafts)
+        drafts = self._complete(drafts)
+        return list(map(self._found, drafts))
+
+    def _stream(self, asked: Sequence[str], wording: Wording | None, **overrides: Any) -> Iterator[Translation]:
+        needed = max(self.job.count, 2 if wording and (wording.terms or wording.required) else 1)
+        if self.translator.config.decoding.build().size < needed:
+            overrides |= {"kind": "beam", "size": max(_BEAM, needed)}
+        detail = "links" if self.job.alignment else "tokens"
+        return self.translator.stream(asked, self.job.count, wording=wording, detail=detail, **overrides)
+
+    def _ways(self, text: str) -> list[str]:
+        """What the model is given."""
+        ways = [text, _sentence_case(text, self.source)] if self._in_capitals(text) else [text]
+        if _ONE_WORD.fullmatch(text):
+            ways.append(ways[-1] + _stop(self.source))
+        return ways
+
+    def _in_capitals(self, text: str) -> bool:
+        """Whether case may be changed here and there; the case of a wording may not."""
+        own = "".join(part for part, kept in kept_apart(text) if not kept)
+        return own.isupper() and sum(map(str.isalpha, own)) >= 2 and self.job.wording is None
+
+    def _without_loops(self, drafts: list[_Draft]) -> list[_Draft]:
+        for size in (3, 2):
+            places = [i for i, draft in enumerate(drafts) if draft.loops]
+            asked = [drafts[i].asked for i in places]
+            again = self._stream(asked, self.job.wording, processors=[_no_repeat(size)])
+            drafts = _replaced(drafts, places, again, lambda old, new: not new.loops)
+        return drafts
+
+    def _complete(self, drafts: list[_Draft]) -> list[_Draft]:
+        """Everything lacking is a term of the sentences that have it, so that one search serves them all."""
+        lacking = [self._missing(draft) for draft in drafts]
+        places = [i for i, items in enumerate(lacking) if items]
+        terms = {_word(drafts[i].asked, item): item.wanted for i in places for item in lacking[i] if self._can(item)}
+        if not terms:
+            return drafts
+        job = self.job
+        wording = Wording({**terms, **dict(job.terms)}, job.required, job.forbidden)
+        again = list(self._stream([drafts[i].asked for i in places], wording))
+        loop = [i for i, each in zip(places, again, strict=True) if loops(drafts[i].asked, each.text)]
+        drafts = _replaced(drafts, places, again, self._more_complete)
+        another = self._stream([drafts[i].asked for i in loop], wording, processors=[_no_repeat(3)])
+        return _replaced(drafts, loop, another, self._more_complete)
+
+    def _more_complete(self, old: _Draft, new: _Draft) -> bool:
+        return len(self._missing(new)) < len(self._missing(old)) and (old.loops or not new.loops)
+
+    def _missing(self, draft: _Draft) -> list[Item]:
+        return missing(draft.asked, draft.translation.text, (self.source, self.target))
+
+    def _can(self, item: Item) -> bool:
+        """Whether the model's vocabulary can write it."""
+        segmenter = self.translator.segmenters.target
+        return segmenter.decode(segmenter.encode(item.wanted)) == item.wanted
+
+    def _found(self, draft: _Draft) -> Found:
+        best = draft.translation
+        texts = tuple(dict.fromkeys(self._finished(draft, each.text) for each in (best, *best.alternatives)))
+        notes = [each for each in [best.note] if each]
+        notes += ["the translation repeats itself"] if draft.loops else []
+        notes += [f"{item.text} is missing" for item in self._missing(draft)]
+        words: list[Seen] = []
+        links: list[Place] = []
+        if _as_long(draft.text, draft.asked) and _as_long(texts[0], best.text):
+            ends = (len(draft.text), len(texts[0]))
+            seen = (token for token in best.tokens if token.span[0] < token.span[1] <= ends[1])
+            words = [(*token.span, token.log_probability) for token in seen]
+            own = (link for link in best.links if link.source[1] <= ends[0] and link.target[1] <= ends[1])
+            links = [(*link.source, *link.target, link.weight) for link in own]
+        return Found(texts, draft.log_probability, len(best.tokens), tuple(words), tuple(links), tuple(notes))
+
+    def _finished(self, draft: _Draft, text: str) -> str:
+        text = text.strip()
+        if self._in_capitals(draft.text):
+            text = _changed(text, lambda part: _upper(part, self.target))
+        stop = _stop(self.target)
+        if _ONE_WORD.fullmatch(draft.text) and text.endswith(stop) and not text.endswith(2 * stop):
+            text = text.removesuffix(stop)
+        return text
+
+
+def _replaced(
+    drafts: list[_Draft],
+    places: Sequence[int],
+    again: Iterable[Translation],
+    better: Callable[[_Draft, _Draft], bool],
+) -> list[_Draft]:
+    """The drafts, those at `places` with their other translations where these are better."""
+    drafts = list(drafts)
+    for place, translation in zip(places, again, strict=True):
+        other = replace(drafts[place], translation=translation)
+        if better(drafts[place], other):
+            drafts[place] = other
+    return drafts
+
+
+def _no_repeat(size: int) -> dict[str, Any]:
+    """A setting of the search: no n-gram of so many tokens twice."""
+    return {"kind": "no_repeat_ngram", "size": size}
+
+
+def _stop(language: str) -> str:
+    return _STOPS.get(unsubtagged(language), ".")
+
+
+def _as_long(short: str, long: str) -> bool:
+    """Whether places in one text are the same places in the other, which goes on where it ends."""
+    return long.lower().startswith(short.lower())
+
+
+def _word(text: str, item: Item) -> str:
+    """The item in its text with the letters and digits that it touches: terms are whole words ("3rd" for 3)."""
+    before, after = (r"(?<!\d)", r"(?!\d)") if item.text[0].isdigit() else ("", "")
+    found = re.search(rf"\w*{before}{re.escape(item.text)}{after}\w*", text)
+    return found[0] if found else item.text
+
+
+def _changed(text: str, change: Callable[[str], str]) -> str:
+    """The text, changed but for what is kept letter by letter."""
+    return "".join(part if kept else change(part) for part, kept in kept_apart(text))
+
+
+def _sentence_case(text: str, language: str) -> str:
+    lower = [(part if kept else _lower(part, language), kept) for part, kept in kept_apart(text)]
+    written = "".join(part for part, _ in lower)
+    blanked = "".join(" " * len(part) if kept else part for part, kept in lower)
+    first = next((i for i, sign in enumerate(blanked) if sign.isalpha()), 0)
+    return written[:first] + _upper(written[first : first + 1], language) + written[first + 1 :]
+
+
+def _lower(text: str, language: str) -> str:
+    return (text.replace("İ", "i").replace("I", "ı") if unsubtagged(language) in _DOTTED else text).lower()
+
+
+def _upper(text: str, language: str) -> str:
+    return (text.replace("i", "İ") if unsubtagged(language) in _DOTTED else text).upper()

@@ -1,0 +1,1 @@
+"""Text with tags in it: a translator gets the text, and the tags go with their words."""

@@ -1,0 +1,115 @@
+"""What is done about translations in which something is amiss, with models that do just that."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
+from kakehashi.serving.engine.mending import _lower, _sentence_case, _upper, translate
+from kakehashi.serving.engine.wire import Found, Job
+from kakehashi.translator import Translator
+
+Script = Callable[[list[int]], list[int]]
+
+
+class Scripted:
+    """Says what its script makes of the source's tokens, with probability 0.9 each; 0.09 has the source itself."""
+
+    def __init__(self, size: int, script: Script) -> None:
+        self.source_vocabulary = self.target_vocabulary = Vocabulary(size)
+        self.max_length: int | None = None
+        self.script = script
+        self.rows = 0
+
+    def encode(self, source: Tensor, mask: Tensor) -> Encoded:
+        self.rows += len(source)
+        return Encoded(source[:, :, None].float(), mask)
+
+    def begin(self, encoded: Encoded) -> State:
+        state = State(len(encoded.states), encoded.states.device)
+        state.sentence["source"] = encoded.states[:, :, 0].long()
+        return state
+
+    def step(self, tokens: Tensor, state: State, alignment: bool = False) -> Output:
+        size = self.target_vocabulary.size
+        logits = torch.full((len(tokens), size), math.log(0.01 / size))
+        for row, source in enumerate(state.sentence["source"].repeat_interleave(state.fanout, 0).tolist()):
+            place, own = int(state.lengths[row]), [id for id in source if id != 0]
+            for ids, probability in ((own, 0.09), ([*self.script(own[:-1]), own[-1]], 0.9)):
+                logits[row, ids[min(place, len(ids) - 1)]] = math.log(probability)
+        state.advance(1)
+        return Output(logits[:, None], torch.eye(size))
+
+    def decode(self, tokens: Tensor, encoded: Encoded) -> Output:
+        raise NotImplementedError
+
+
+Scripting = Callable[[Callable[[str], str]], Callable[[Sequence[str]], list[Found]]]
+
+
+@pytest.fixture
+def scripted(translator: Translator) -> Scripting:
+    """Translating with a model whose script is a function of text."""
+
+    def with_script(script: Callable[[str], str]) -> Callable[[Sequence[str]], list[Found]]:
+        segmenter = translator.segmenters.source
+        model = Scripted(segmenter.size, lambda ids: segmenter.encode(script(segmenter.decode(ids))))
+        return lambda texts: translate(replace(translator, model=model), Job("scripted"), texts)
+
+    return with_script
+
+
+def test_what_is_right_is_searched_once(translator: Translator) -> None:
+    model = Scripted(translator.segmenters.source.size, lambda ids: ids)
+    texts = ["Ant 5 bee {x}.", "ant!", "👍 ant", "Ant cat, ant cat."]
+    found = translate(replace(translator, model=model), Job("m"), texts)
+    assert [each.texts for each in found] == [(text,) for text in texts]
+    assert all(each.notes == () for each in found)
+    assert model.rows == len(texts)
+
+
+def test_a_translation_that_goes_round_in_circles(scripted: Scripting) -> None:
+    (found,) = scripted(lambda text: "bee bee bee bee bee")(["ant cat dog eel fox"])
+    assert "bee bee bee" not in found.texts[0] and found.notes == ()
+    assert scripted(lambda text: "bee bee bee")(["ant ant ant"])[0].texts[0] == "bee bee bee"
+
+
+def test_what_is_lost_is_searched_for(scripted: Scripting) -> None:
+    lossy = scripted(lambda text: "ant bee cat dog eel fox gnu hen ibis jay"[: max(3, len(text))])
+    found = lossy(["ant 5,000.5 bee", "ant bee", "a {x} b 👍", "5rd ant"])
+    for each, wanted in zip(found, [("5.000,5",), (), ("{x}", "👍"), ("5",)], strict=True):
+        assert all(item in each.texts[0] for item in wanted)
+        assert not any("missing" in note for note in each.notes)
+
+
+def test_capitals(translator: Translator, scripted: Scripting) -> None:
+    texts = ["ANT BEE %s.", "CAT", "Ant", "ANT bee"]
+    found = translate(translator, Job("m"), texts)
+    assert "%s" in found[0].texts[0] and found[0].texts[0].replace("%s", "").isupper()
+    assert [each.texts[0] for each in found[1:3]] == ["DOG", "Bee"]
+    assert not found[3].texts[0].isupper()
+    assert scripted(lambda text: text)(["UNESCO"])[0].texts == ("UNESCO",)
+
+
+def test_capitals_are_of_the_language() -> None:
+    assert _sentence_case("%S {NAME} DIE ÄPFEL", "de") == "%S {NAME} Die äpfel"
+    assert _sentence_case("IŞIK İYİ", "tr") == "Işık iyi" and _sentence_case("I AM", "en") == "I am"
+    assert (_upper("iyi ışık", "tr"), _lower("IŞIK İYİ", "tr-TR"), _upper("straße", "de")) == (
+        "İYİ IŞIK",
+        "ışık iyi",
+        "STRASSE",
+    )
+
+
+def test_a_single_word(translator: Translator, scripted: Scripting) -> None:
+    """With a stop the model is brief, and without says too much."""
+    brief = scripted(lambda text: text.replace("ant.", "bee.") if "." in text else "cat dog eel fox")
+    found = brief(["ant", "ant bee", "ant.", "ant..."])
+    assert [each.texts[0] for each in found] == ["bee", "cat dog eel fox", "bee.", "bee..."]
+    (linked,) = translate(translator, Job("m", alignment=True), ["ant"])
+    assert linked.texts == ("bee",)
+    assert {link[:4] for link in linked.links} == {(0, 3, 0, 3)}
