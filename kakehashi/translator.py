@@ -4,7 +4,6 @@ Notable: nothing is cut silently. A line that is too long is split at sentence e
 and a translation that hits its length limit says so, both in `Translation.note`.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from kakehashi.alignment import Link, Token, links, placed
 from kakehashi.config import Config, merge, resolve
+from kakehashi.data.languages import is_unspaced
 from kakehashi.data.splitting import split_text
 from kakehashi.data.subwords import AnySegmenter, SegmenterPair, Subwords, load_pair, save_pair
 from kakehashi.data.terms import Wording
@@ -29,7 +29,6 @@ from kakehashi.models.int8 import Int8
 from kakehashi.models.protocol import Translating, Vocabulary
 
 SHORTEST = 16  # tokens that a sentence counts for at least: what each costs whatever its length
-UNSPACED = frozenset({"ja", "zh", "yue", "th", "lo", "km", "my"})  # languages that put no space between sentences
 
 Detail = Literal["text", "tokens", "links"]
 """How much a translation tells: its text alone; its tokens with their log-probabilities; what they go back to, too."""
@@ -222,7 +221,7 @@ class Translator:
         def fits(piece: str) -> bool:
             return len(encode(piece)) < self.max_source_tokens  # one is the end's
 
-        space = "" if _unspaced(self.config.target) else " "
+        space = "" if is_unspaced(self.config.target) else " "
         parts: list[_Part] = []
         end = 0
         for text in line.split("\n"):
@@ -320,8 +319,8 @@ class _Worded:
 
     def __init__(self, wording: Wording, segmenter: AnySegmenter, config: ModelDirectory) -> None:
         self.wording, self.segmenter = wording, segmenter
-        self.source_spaced = not _unspaced(config.source)
-        self.target_spaced = not _unspaced(config.target)
+        self.source_spaced = not is_unspaced(config.source)
+        self.target_spaced = not is_unspaced(config.target)
         forbidden = (self._spellings(phrase, everywhere=True) for phrase in wording.forbidden)
         self.forbidden = tuple(spelling for spellings in forbidden for spelling in spellings)
         self.required = {phrase: self._required(phrase) for phrase in (*wording.required, *wording.terms.values())}
@@ -363,10 +362,6 @@ class _Worded:
                 spellings.append(whole[len(opening) :])
         plain = (s for s in spellings if s and self.segmenter.decode(s) == phrase)
         return tuple(dict.fromkeys(map(tuple, plain)))
-
-
-def _unspaced(language: str) -> bool:
-    return re.split("[-_]", language)[0] in UNSPACED
 
 
 def _begun(parts: list[_Part], prefix: tuple[int, ...]) -> list[_Part]:

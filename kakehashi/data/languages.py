@@ -61,6 +61,19 @@ _REGIONS = {"br", "tw"}
 _NOT_NAMING = {".gz", ".zst", ".txt", ".text", ".tsv", ".jsonl", ".raw", ".tok", ".clean"}
 
 
+_UNSPACED = frozenset({"ja", "zh", "yue", "th", "lo", "km", "my"})
+
+
+def unsubtagged(code: str) -> str:
+    """The language of a code without script and region: "pt" of "pt-BR"."""
+    return re.split("[-_]", code.lower())[0]
+
+
+def is_unspaced(code: str) -> bool:
+    """Whether the language puts no space between sentences."""
+    return unsubtagged(code) in _UNSPACED
+
+
 def language_code(text: str) -> str:
     """The code in lower case. Raises UserError, with the code that may be meant, when it is none.
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from kakehashi.data.languages import NAMES, guess_language, guess_languages, language_code
+from kakehashi.data.languages import NAMES, guess_language, guess_languages, language_code, unsubtagged
 from kakehashi.errors import UserError
 
 
@@ -90,3 +90,7 @@ def test_a_file_name_ends_with_its_language(name: str, code: str | None) -> None
 )
 def test_a_file_of_pairs_may_name_both(name: str, codes: tuple[str | None, str | None]) -> None:
     assert guess_languages(Path(name)) == codes
+
+
+def test_the_language_of_a_code() -> None:
+    assert [unsubtagged(code) for code in ("pt-BR", "zh_hant", "EN", "x-own")] == ["pt", "zh", "en", "x"]

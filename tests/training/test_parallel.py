@@ -110,8 +110,18 @@ def test_the_number_of_processes_may_change(prepared: Workshop, tmp_path: Path) 
     assert losses(tmp_path / "many") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
 
 
-def test_stopped_and_resumed_by_as_many_gives_the_same_bits(prepared: Workshop, tmp_path: Path) -> None:
-    recipe = prepared.recipe("training.precision=bf16", "training.averaging=ema", "training.steps=8")
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["training.averaging=ema"],
+        ["training.averaging={kind: last, count: 2}", "training.data_parallel=shard"],
+    ],
+    ids=["replicate", "shard"],
+)
+def test_stopped_and_resumed_by_as_many_gives_the_same_bits(
+    overrides: list[str], prepared: Workshop, tmp_path: Path
+) -> None:
+    recipe = prepared.recipe("training.precision=bf16", *overrides, "training.steps=8")
 
     def work(group: Group) -> None:
         prepared.trainer(recipe, tmp_path / "whole", group=group).run()

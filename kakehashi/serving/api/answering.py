@@ -20,7 +20,7 @@ from kakehashi.serving.api.origins import AUTO, SHOWN, Origin, known, no_directi
 from kakehashi.serving.api.refusals import Refusal, busy, invalid
 from kakehashi.serving.api.schemas import Translate
 from kakehashi.serving.api.segments import translate_html
-from kakehashi.serving.api.turns import Turns
+from kakehashi.serving.api.turns import Turns, together
 from kakehashi.serving.corrections.memory import Correction, Match
 from kakehashi.serving.engine.protocol import Answer, Broken, Busy, Request, TooLate, UnknownDirection, Word
 
@@ -106,14 +106,7 @@ class _Texts:
         self._turns = Turns(server.engine)
 
     async def all(self, found: Sequence[Origin], corrections: Sequence[Correction | None]) -> list[Item]:
-        """In their order; the first failure drops the others."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                texts = zip(self._asked.texts, found, corrections, strict=True)
-                tasks = [group.create_task(self._item(*each)) for each in texts]
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        return [task.result() for task in tasks]
+        return await together(self._item(*each) for each in zip(self._asked.texts, found, corrections, strict=True))
 
     async def _item(self, text: str, origin: Origin, correction: Correction | None) -> Item:
         answer = await self._answer(text, origin, correction)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kakehashi.data.terms import Wording
 from kakehashi.errors import UserError
-from kakehashi.serving.api.turns import Turns
+from kakehashi.serving.api.turns import Turns, together
 from kakehashi.serving.engine.protocol import Answer, Request
 from kakehashi.serving.markup.html import Markup
 from kakehashi.serving.markup.inline import Segment, Translated
@@ -24,14 +24,9 @@ async def translate_html(turns: Turns, request: Request) -> Answer:
 
 
 async def translate_segments(turns: Turns, request: Request, segments: Sequence[Segment]) -> list[Answer]:
-    """Answers with links, in the order of the segments; the first failure drops the others."""
+    """Answers with links, in the order of the segments."""
     plain = replace(request, alternatives=0, alignment=True)
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_translate(turns, plain, segment)) for segment in segments]
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-    return [task.result() for task in tasks]
+    return await together(_translate(turns, plain, segment) for segment in segments)
 
 
 async def _translate(turns: Turns, request: Request, segment: Segment) -> Answer:

@@ -1,9 +1,13 @@
 """The texts of one request on their way through the engine, a few at a time."""
 
 import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
 
 from kakehashi.serving.engine.engine import Engine
 from kakehashi.serving.engine.protocol import Answer, Busy, Request
+
+T = TypeVar("T")
 
 AT_ONCE = 64  # texts of one request that are with the engine at a time
 PAUSE = 0.05  # seconds after which a text is offered again to a full queue
@@ -31,3 +35,13 @@ class Turns:
                 else:
                     self._begun = True
                     return answer
+
+
+async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Their results, in their order; the first failure drops the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]

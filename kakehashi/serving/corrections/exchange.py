@@ -9,7 +9,7 @@ tree is never whole in memory.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO
 from xml.sax.saxutils import escape, quoteattr
 
 from lxml import etree
@@ -18,10 +18,8 @@ from kakehashi.data.corpus import BYTE_ORDER_MARK
 from kakehashi.data.languages import language_code
 from kakehashi.errors import UserError
 from kakehashi.serving.corrections.memory import Correction, Entry, tidy
+from kakehashi.serving.xml import LANGUAGE, Element, refuse_entities
 
-Element = etree._Element  # pyright: ignore[reportPrivateUsage] - lxml has no public name for its type
-
-_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 _CODES_OF_FORMAT = {"bpt", "ept", "it", "ph", "ut"}  # what they hold is markup of the program that wrote the file
 
 
@@ -93,12 +91,10 @@ def _events(file: IO[bytes]) -> Iterator[tuple[str, Element]]:
 
 
 def _root(element: Element) -> Element:
-    """Raises UserError where it is no TMX, or declares entities, which could stand for anything."""
+    """Raises UserError where it is no TMX, or declares entities."""
     if element.tag != "tmx":
         raise UserError("not a TMX file: its root is no <tmx>")
-    declared: Any = element.getroottree().docinfo.internalDTD  # stubs know neither None nor entities()
-    if declared is not None and declared.entities():
-        raise UserError("this TMX file declares XML entities, which are not read: save it without them")
+    refuse_entities(element, "this TMX file")
     return element
 
 
@@ -123,7 +119,7 @@ def _meant(code: str, known: Sequence[str]) -> str | None:
 
 def _entries(unit: Element, header: str) -> Iterator[Entry]:
     """The source is in the language that the unit or the header says; where neither says one, it is the first."""
-    variants = [(variant.get(_LANGUAGE) or variant.get("lang"), variant.find("seg")) for variant in unit.iter("tuv")]
+    variants = [(variant.get(LANGUAGE) or variant.get("lang"), variant.find("seg")) for variant in unit.iter("tuv")]
     texts = {
         language_code(language.replace("_", "-")): _text(segment)
         for language, segment in reversed(variants)  # of two in one language the first

@@ -7,8 +7,8 @@ Elements that hold text are tags (`g`, `mrk`, `pc`, `hi`), and so are pairs of e
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 
-from kakehashi.serving.documents.xml import Element, append, content, empty, local_name
 from kakehashi.serving.markup.inline import Atom, Close, Open, Text, Token
+from kakehashi.serving.xml import Element, append, content, empty, local_name
 
 _CONTAINERS = {"g", "mrk", "pc", "hi"}
 _PAIRS = {"bx": "ex", "sc": "ec", "sm": "em", "bpt": "ept"}

@@ -17,8 +17,8 @@ from lxml import etree
 from kakehashi.errors import UserError
 from kakehashi.serving.documents.archive import Archive
 from kakehashi.serving.documents.package import Package
-from kakehashi.serving.documents.xml import SPACE, Element, append, empty, parse
 from kakehashi.serving.markup.inline import Atom, Close, Inline, Open, Text, Token
+from kakehashi.serving.xml import SPACE, Element, append, empty, parse
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MAIN = re.compile(r"/officeDocument$")  # the relation's type, transitional or strict

@@ -12,8 +12,8 @@ from lxml import etree
 from kakehashi.errors import UserError
 from kakehashi.serving.documents.archive import Archive
 from kakehashi.serving.documents.package import Package
-from kakehashi.serving.documents.xml import Element, append, content, empty
 from kakehashi.serving.markup.inline import Atom, Close, Inline, Open, Text, Token
+from kakehashi.serving.xml import Element, append, content, empty
 
 _TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
 _KIND = b"application/vnd.oasis.opendocument.text"

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from kakehashi.serving.documents.archive import Archive
-from kakehashi.serving.documents.xml import Element, parse, write
 from kakehashi.serving.markup.inline import Inline, Token, Translated
+from kakehashi.serving.xml import Element, parse, write
 
 
 class Paragraph(Protocol):

@@ -9,8 +9,8 @@ from lxml import etree
 
 from kakehashi.errors import UserError
 from kakehashi.serving.documents.codes import fill, tokens
-from kakehashi.serving.documents.xml import LANGUAGE, Element, add_after, parse, write
 from kakehashi.serving.markup.inline import Inline, Translated, rendered, segments_of
+from kakehashi.serving.xml import LANGUAGE, Element, add_after, parse, write
 
 
 class Tmx:

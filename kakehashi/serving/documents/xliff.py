@@ -10,8 +10,8 @@ from lxml import etree
 
 from kakehashi.errors import UserError
 from kakehashi.serving.documents.codes import fill, tokens
-from kakehashi.serving.documents.xml import Element, add_after, empty, local_name, parse, write
 from kakehashi.serving.markup.inline import Inline, Token, Translated, rendered, segments_of
+from kakehashi.serving.xml import Element, add_after, empty, local_name, parse, write
 
 _NAMESPACE = "urn:oasis:names:tc:xliff:document:"
 _UNTRANSLATED = {"new", "needs-translation", "initial"}  # states of a target that is a copy of the source

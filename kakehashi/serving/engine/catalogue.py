@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kakehashi.data.languages import NAMES
+from kakehashi.data.languages import NAMES, unsubtagged
 from kakehashi.directory import WEIGHTS, read_card, read_config
 from kakehashi.errors import UserError
 from kakehashi.serving.engine.protocol import Language, UnknownDirection
-from kakehashi.serving.engine.sentences import unsubtagged
 from kakehashi.translator import ModelDirectory
 
 

@@ -23,6 +23,7 @@ from pydantic import Field, PositiveInt
 
 from kakehashi.alignment import LEAST
 from kakehashi.config import Config
+from kakehashi.data.languages import is_unspaced
 from kakehashi.directory import Precision
 from kakehashi.serving.engine.batches import Waiting
 from kakehashi.serving.engine.catalogue import Catalogue, read_models
@@ -30,9 +31,8 @@ from kakehashi.serving.engine.detection import Detector
 from kakehashi.serving.engine.integrity import translatable
 from kakehashi.serving.engine.pool import Pool
 from kakehashi.serving.engine.protocol import Answer, Busy, Detection, Language, Link, Request, Status, TooLate, Word
-from kakehashi.serving.engine.sentences import Piece, gap_between, split, unsubtagged
+from kakehashi.serving.engine.sentences import Piece, gap_between, split
 from kakehashi.serving.engine.wire import Found, Job, Place
-from kakehashi.translator import UNSPACED
 
 DRAINING = 10.0  # seconds after which to try again: about what another server needs to start
 
@@ -221,7 +221,7 @@ class _Text:
         required = tuple(wording.required) if first else ()
         terms = tuple(wording.terms.items()) if direct else ()
         if not direct:
-            spaced = unsubtagged(self.request.source) not in UNSPACED
+            spaced = not is_unspaced(self.request.source)
             required += tuple(wording.terms_in(text, spaced=spaced))
         return Job(model, count, alignment, terms, required, tuple(wording.forbidden))
 

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kakehashi.serving.engine.sentences import unsubtagged
+from kakehashi.data.languages import unsubtagged
 
 # Languages that write 1,000.5; all others write a comma before the fraction.
 _POINT = frozenset("am bn en fil ga gu he hi ja kn ko ml mr ms mt my ne pa si sw ta te th tl ur yue zh".split())

@@ -12,11 +12,12 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+from kakehashi.data.languages import unsubtagged
 from kakehashi.data.terms import Wording
 from kakehashi.serving.engine.integrity import Item, kept_apart, loops, missing
-from kakehashi.serving.engine.sentences import unsubtagged
 from kakehashi.serving.engine.wire import Found, Job, Place, Seen
 from kakehashi.translator import Translation, Translator
 
@@ -28,17 +29,23 @@ _BEAM = 4  # hypotheses, where the model's own search keeps too few
 
 @dataclass(frozen=True)
 class _Draft:
-    """`asked`: what the model was given for the `text`: itself, or in sentence case, or with a stop."""
+    """`asked`: what the model was given for the `text`: itself, or in sentence case, or with a stop; `languages`: those
+    of text and translation."""
 
     text: str
     asked: str
     translation: Translation
+    languages: tuple[str, str]
 
-    @property
+    @cached_property
+    def missing(self) -> list[Item]:
+        return missing(self.asked, self.translation.text, self.languages)
+
+    @cached_property
     def loops(self) -> bool:
         return loops(self.asked, self.translation.text)
 
-    @property
+    @cached_property
     def log_probability(self) -> float:
         return math.fsum(token.log_probability for token in self.translation.tokens)
 
@@ -54,10 +61,10 @@ class _Mending:
         self.source, self.target = translator.config.source, translator.config.target
 
     def translate(self, texts: Sequence[str]) -> list[Found]:
-        ways = [self._ways(text) for text in texts]
+        ways, languages = [self._ways(text) for text in texts], (self.source, self.target)
         found = self._stream([asked for each in ways for asked in each], self.job.wording)
         drafts = [
-            max((_Draft(text, asked, next(found)) for asked in each), key=lambda draft: draft.log_probability)
+            max((_Draft(text, asked, next(found), languages) for asked in each), key=lambda each: each.log_probability)
             for text, each in zip(texts, ways, strict=True)
         ]
         drafts = self._without_loops(drafts)
@@ -93,24 +100,18 @@ class _Mending:
 
     def _complete(self, drafts: list[_Draft]) -> list[_Draft]:
         """Everything lacking is a term of the sentences that have it, so that one search serves them all."""
-        lacking = [self._missing(draft) for draft in drafts]
-        places = [i for i, items in enumerate(lacking) if items]
-        terms = {_word(drafts[i].asked, item): item.wanted for i in places for item in lacking[i] if self._can(item)}
+        places = [i for i, draft in enumerate(drafts) if draft.missing]
+        lacking = [(drafts[i].asked, item) for i in places for item in drafts[i].missing if self._can(item)]
+        terms = {_word(asked, item): item.wanted for asked, item in lacking}
         if not terms:
             return drafts
         job = self.job
         wording = Wording({**terms, **dict(job.terms)}, job.required, job.forbidden)
         again = list(self._stream([drafts[i].asked for i in places], wording))
         loop = [i for i, each in zip(places, again, strict=True) if loops(drafts[i].asked, each.text)]
-        drafts = _replaced(drafts, places, again, self._more_complete)
+        drafts = _replaced(drafts, places, again, _more_complete)
         another = self._stream([drafts[i].asked for i in loop], wording, processors=[_no_repeat(3)])
-        return _replaced(drafts, loop, another, self._more_complete)
-
-    def _more_complete(self, old: _Draft, new: _Draft) -> bool:
-        return len(self._missing(new)) < len(self._missing(old)) and (old.loops or not new.loops)
-
-    def _missing(self, draft: _Draft) -> list[Item]:
-        return missing(draft.asked, draft.translation.text, (self.source, self.target))
+        return _replaced(drafts, loop, another, _more_complete)
 
     def _can(self, item: Item) -> bool:
         """Whether the model's vocabulary can write it."""
@@ -122,7 +123,7 @@ class _Mending:
         texts = tuple(dict.fromkeys(self._finished(draft, each.text) for each in (best, *best.alternatives)))
         notes = [each for each in [best.note] if each]
         notes += ["the translation repeats itself"] if draft.loops else []
-        notes += [f"{item.text} is missing" for item in self._missing(draft)]
+        notes += [f"{item.text} is missing" for item in draft.missing]
         words: list[Seen] = []
         links: list[Place] = []
         if _as_long(draft.text, draft.asked) and _as_long(texts[0], best.text):
@@ -141,6 +142,10 @@ class _Mending:
         if _ONE_WORD.fullmatch(draft.text) and text.endswith(stop) and not text.endswith(2 * stop):
             text = text.removesuffix(stop)
         return text
+
+
+def _more_complete(old: _Draft, new: _Draft) -> bool:
+    return len(new.missing) < len(old.missing) and (old.loops or not new.loops)
 
 
 def _replaced(

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import sentencex
 
+from kakehashi.data.languages import is_unspaced, unsubtagged
 from kakehashi.data.splitting import split_text
-from kakehashi.translator import UNSPACED
 
 LONGEST = 1000  # characters of a sentence; a longer one is cut at a clause's end, else at a space, else anywhere
 BLOCK = 20_000  # characters of a line that are looked at together
@@ -47,17 +47,12 @@ def gap_between(gap: str, source: str, target: str) -> str:
     >>> gap_between("", "ja", "en"), gap_between(" ", "en", "ja"), gap_between("  ", "en", "ja")
     (' ', '', '  ')
     """
-    from_unspaced, to_unspaced = (unsubtagged(language) in UNSPACED for language in (source, target))
+    from_unspaced, to_unspaced = map(is_unspaced, (source, target))
     if from_unspaced and not to_unspaced and gap == "":
         return " "
     if to_unspaced and not from_unspaced and gap == " ":
         return ""
     return gap
-
-
-def unsubtagged(language: str) -> str:
-    """The language of a code without script and region: "pt" of "pt-BR"."""
-    return re.split("[-_]", language.lower())[0]
 
 
 def _places(text: str, language: str) -> Iterator[tuple[int, int]]:

@@ -1,7 +1,7 @@
 // The page that translates while one types.
 
 import { begin, complain, element, make, tell } from "./page.js";
-import { interfaceLanguage, languageName, say } from "./strings.js";
+import { languageName, say } from "./strings.js";
 import * as output from "./output.js";
 import * as server from "./server.js";
 import * as store from "./store.js";
@@ -278,4 +278,3 @@ try {
 } catch (error) {
   complain(error);
 }
-document.documentElement.dataset.language = interfaceLanguage();

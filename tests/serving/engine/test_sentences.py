@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kakehashi.serving.engine.sentences import BLOCK, LONGEST, gap_between, split, unsubtagged
+from kakehashi.serving.engine.sentences import BLOCK, LONGEST, gap_between, split
 
 SPACES = [" ", "  ", "\t", "\n", "\r\n", "\r", "\n\n", "\u00a0", "\u3000", "\u2028", "\x85", "\x1c", ""]
 PARTS = [
@@ -83,7 +83,3 @@ def test_gaps_between_sentences() -> None:
         assert gap_between(gap, "ja", "en") == gap_between(gap, "en", "ja") == gap
     for source, target in (("en", "de"), ("ja", "zh")):
         assert gap_between("", source, target) == "" and gap_between(" ", source, target) == " "
-
-
-def test_the_language_of_a_code() -> None:
-    assert [unsubtagged(code) for code in ("pt-BR", "zh_hant", "EN", "x-own")] == ["pt", "zh", "en", "x"]

@@ -28,10 +28,15 @@ def parse(data: bytes, name: str = "the file") -> Element:
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
         raise UserError(f"{name} is no well-formed XML: {error}") from error
-    internal = root.getroottree().docinfo.internalDTD
-    if internal is not None and internal.entities():  # pyright: ignore[reportAttributeAccessIssue]  # not in the stubs
-        raise UserError(f"{name} declares XML entities, which are not read: save it without them")
+    refuse_entities(root, name)
     return root
+
+
+def refuse_entities(root: Element, name: str) -> None:
+    """Raises UserError where the document declares entities, which could stand for anything."""
+    declared: Any = root.getroottree().docinfo.internalDTD  # stubs know neither None nor entities()
+    if declared is not None and declared.entities():
+        raise UserError(f"{name} declares XML entities, which are not read: save it without them")
 
 
 def write(root: Element) -> bytes:
