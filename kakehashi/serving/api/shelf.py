@@ -3,6 +3,7 @@
 import re
 import shutil
 import tempfile
+import threading
 import time
 import uuid
 import weakref
@@ -34,13 +35,14 @@ class _Kept:
 
 
 class Shelf:
-    """A folder for temporary files, which goes with the server."""
+    """A folder for temporary files, which goes with the server. Threads may share it."""
 
     def __init__(self, settings: FileSettings) -> None:
         self._settings = settings
         self._folder = Path(tempfile.mkdtemp(prefix="kakehashi-files-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._lock = threading.Lock()  # of `_kept`
 
     def put(self, name: str, target: str, data: bytes) -> str:
         """Keeps a translation into `target` of the file `name`; returns the name by which it is fetched, which nobody
@@ -49,15 +51,22 @@ class Shelf:
         readable = _NO_NAME.sub("_", given.stem)[:_LONGEST]
         kept_as = f"{uuid.uuid4()}.{readable}_{target}{given.suffix.lower()}"
         path = self._folder / kept_as
-        self._tidy(len(data))
-        path.write_bytes(data)
-        self._kept[kept_as] = _Kept(path, len(data), time.monotonic() + self._settings.keep)
+        with self._lock:
+            self._tidy(len(data))
+        try:
+            path.write_bytes(data)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        with self._lock:
+            self._kept[kept_as] = _Kept(path, len(data), time.monotonic() + self._settings.keep)
         return kept_as
 
     def get(self, name: str) -> Path | None:
         """None where it is not there, or no longer."""
-        self._tidy(0)
-        kept = self._kept.get(name)
+        with self._lock:
+            self._tidy(0)
+            kept = self._kept.get(name)
         return kept and kept.path
 
     def _tidy(self, coming: int) -> None:

@@ -1,5 +1,7 @@
 """/translate_file and /download_file."""
 
+from concurrent.futures import ThreadPoolExecutor
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +67,27 @@ def test_the_shelf_forgets_what_is_old_and_what_does_not_fit() -> None:
     assert shelf.get(first) is None and shelf.get(second) is not None
     gone = Shelf(FileSettings(keep=1e-9))
     assert gone.get(gone.put("a.txt", "de", b"1")) is None
+
+
+def test_many_threads_share_the_shelf() -> None:
+    shelf = Shelf(FileSettings(space=50))
+    with ThreadPoolExecutor(8) as pool:
+        names = [*pool.map(lambda number: shelf.put(f"{number}.txt", "de", b"1234567890"), range(400))]
+    there = [path for name in names if (path := shelf.get(name))]
+    assert len(there) <= 5 and all(path.read_bytes() == b"1234567890" for path in there)
+    assert sorted(there) == sorted(there[0].parent.iterdir())
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(FileSettings())
+    path = shelf.get(shelf.put("a.txt", "de", b"1"))
+    assert path
+
+    def full(path: Path, data: bytes) -> int:
+        path.touch()
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        shelf.put("b.txt", "de", b"2")
+    assert [*path.parent.iterdir()] == [path]
