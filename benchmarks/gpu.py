@@ -64,6 +64,9 @@ class RandomPairs:
     def plan(self, epoch: int) -> Sequence[Indices]:
         return [np.arange(self.rows)] * self.steps
 
+    def divide(self, step: Indices, parts: int) -> Sequence[Indices]:
+        return np.array_split(step, parts)
+
     def batch(self, indices: Indices, epoch: int, seed: int) -> Batch:
         ids = self.random.integers(4, self.source_vocabulary.size, (len(indices), 2, LENGTH - 1), dtype=np.int32)
         return collate([(source, target) for source, target in ids], indices)

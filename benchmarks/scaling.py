@@ -98,7 +98,7 @@ def measure(preset: str) -> dict[str, Any]:
     random = np.random.default_rng(1)
     rows = [tuple(random.integers(4, vocabulary.size, (2, LENGTH - 1), dtype=np.int32)) for _ in range(TOKENS // 32)]
     with processes() as group:
-        mine = group.share(np.arange(len(rows)))
+        mine = np.arange(group.rank, len(rows), group.size)
         batch = collate([rows[i] for i in mine], mine)
         compute, exchange, waited = list[float](), list[float](), list[float]()
         for _ in range(WARMUP + STEPS):

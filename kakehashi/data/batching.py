@@ -4,9 +4,12 @@ Notable:
 - pairs are cut into bands of like source length, and within a band ordered by target length, up in one band and down
   in the next: neighbours are alike on both sides, and padding stays small;
 - the order within equal lengths, the width of the bands and the order of the steps are drawn anew in each epoch from
-  (seed, epoch): the same sentences do not always meet.
+  (seed, epoch): the same sentences do not always meet;
+- where a step is taken in parts, by many processes or one after the other, like lengths are in one part: the costliest
+  part counts, and there is less padding than in the whole.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -130,6 +133,10 @@ class BatchSampler:
         steps = np.split(order, ends[:-1])
         return [steps[i] for i in random.permutation(len(steps))]
 
+    def divide(self, step: Indices, parts: int) -> list[Indices]:
+        """A step in parts of about the same cost; see `divided`."""
+        return divided(step, np.stack((self.source[step], self.target[step])), parts)
+
     def _chosen(self, random: np.random.Generator) -> Indices:
         """Each example as often as its weight says; a fraction is decided by lot."""
         if self.weights is None:
@@ -165,6 +172,31 @@ class BatchSampler:
             even = min((len(source) - ends[-3]) // 2, rows)
             ends[-2] = min(ends[-2], len(source) - even)
         return np.array(ends[1:], dtype=np.int64)
+
+
+def divided(step: Indices, lengths: Indices, parts: int) -> list[Indices]:
+    """The rows of a step, whose lengths are `lengths` [sides, rows], in parts, some of them empty where rows are few.
+
+    In order of length they are cut so that the costliest part, its rows x the longest of each side, is cheapest.
+    """
+    if parts == 1:
+        return [step]
+    order = np.argsort(lengths.sum(0), kind="stable")
+    sides, rows = lengths[:, order], len(order)
+
+    def ends(budget: int) -> list[int]:
+        """Where parts end of which each takes as many rows as it can; the last end is short of all rows if they are
+        too many."""
+        found = [0]
+        while found[-1] < rows and len(found) <= parts:
+            longest = np.maximum.accumulate(sides[:, found[-1] :], axis=1).sum(0)
+            costs = longest * np.arange(1, len(longest) + 1)
+            found.append(found[-1] + int(np.searchsorted(costs, budget, side="right")))
+        return found
+
+    whole = rows * int(sides.max(1).sum())
+    least = bisect_left(range(whole), True, key=lambda budget: ends(budget)[-1] == rows)
+    return np.split(step[order], [*ends(least), *[rows] * parts][1:parts])
 
 
 def _sorted(order: Indices, key: Indices) -> Indices:

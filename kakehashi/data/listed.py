@@ -9,13 +9,14 @@ import hashlib
 import json
 import os
 import re
-import threading
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import sentencepiece
 
+from kakehashi.data.sampling import Sampler
 from kakehashi.errors import UserError
 
 VOCABULARY = ".vocabulary.json"  # beside the SentencePiece model of the same name
@@ -25,7 +26,6 @@ Span = tuple[int, int]
 
 _MARK = re.compile(r">>.*?<<")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-_sampling = threading.Lock()  # SentencePiece has one random generator for the whole process
 
 
 class Special(NamedTuple):
@@ -45,13 +45,6 @@ def processor(model: bytes) -> Any:
     except RuntimeError as error:
         raise UserError(f"not a whole SentencePiece model: {error}") from error
     return loaded
-
-
-def draw(processor: Any, text: str, seed: int, alpha: float, out_type: type[int] | type[str]) -> list[Any]:
-    """A segmentation drawn by the seed alone."""
-    with _sampling:
-        sentencepiece.set_random_generator_seed(seed % (2**32 - 1))  # 2^32 - 1 itself means "at random"
-        return processor.encode(text, out_type=out_type, enable_sampling=True, alpha=alpha, nbest_size=-1)
 
 
 def encoded_spans(processor: Any, text: str) -> list[Span]:
@@ -132,7 +125,11 @@ class ListedSegmenter:
         if alpha == 0:
             return self.encode(text)
         mark, rest = _parted(text)
-        return self._looked_up(mark, draw(self._processor, rest, seed, alpha, str))
+        return self._looked_up(mark, self._sampler.draw(rest, seed, alpha))
+
+    @cached_property
+    def _sampler(self) -> Sampler:
+        return Sampler(self.model, self._processor)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Special ids give nothing."""

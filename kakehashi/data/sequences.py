@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kakehashi.data.batching import Indices, sent
+from kakehashi.data.batching import Indices, divided, sent
 from kakehashi.data.subwords import END, PAD
 from kakehashi.errors import UserError
 
@@ -107,3 +107,7 @@ class SequenceSampler:
             steps.append(order[max(0, end - rows) : end])
             end = max(0, end - rows)
         return [steps[i] for i in random.permutation(len(steps))]
+
+    def divide(self, step: Indices, parts: int) -> list[Indices]:
+        """A step in parts of about the same cost; see `divided`."""
+        return divided(step, self.lengths[None, step], parts)

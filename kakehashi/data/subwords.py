@@ -17,6 +17,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
@@ -25,16 +26,8 @@ from pydantic import Field, PositiveInt
 
 from kakehashi.config import Config, Family
 from kakehashi.data.corpus import Pair
-from kakehashi.data.listed import (
-    VOCABULARY,
-    ListedSegmenter,
-    Span,
-    Special,
-    decoded_spans,
-    draw,
-    encoded_spans,
-    processor,
-)
+from kakehashi.data.listed import VOCABULARY, ListedSegmenter, Span, Special, decoded_spans, encoded_spans, processor
+from kakehashi.data.sampling import Sampler
 from kakehashi.errors import UserError
 
 PAD, BEGIN, END, UNKNOWN = 0, 1, 2, 3  # UNKNOWN has an id because SentencePiece demands one; it is never produced
@@ -167,7 +160,11 @@ class Segmenter:
         """A segmentation drawn by the seed alone; `alpha` as in the config's `sampling` (0: the best segmentation)."""
         if alpha == 0:
             return self.encode(text)
-        return draw(self._processor, _escape(text), seed, alpha, int)
+        return self._processor.piece_to_id(self._sampler.draw(_escape(text), seed, alpha))
+
+    @cached_property
+    def _sampler(self) -> Sampler:
+        return Sampler(self.model, self._processor)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Special ids give nothing; bytes that are no UTF-8 give U+FFFD."""

@@ -81,10 +81,14 @@ class Batch(Protocol):
 
 
 class Sampler(Protocol):
-    """Which examples meet in a step."""
+    """Which examples meet in a step, and in each part of it."""
 
     def plan(self, epoch: int) -> Sequence[Indices]:
         """The examples of every step of the epoch."""
+        ...
+
+    def divide(self, step: Indices, parts: int) -> Sequence[Indices]:
+        """The examples of a step, each in one of the parts, which cost about the same; some may be empty."""
         ...
 
 

@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -207,10 +206,10 @@ class Trainer:
         """This process's part of a step, and what each piece weighs: 1; or 0 where no row was left for this process,
         which learns then from the first, since all have to take part in what is exchanged.
         """
-        accumulate, seed = self.recipe.training.batch.accumulate, self.recipe.training.seed
-        most = math.ceil(len(indices) / self.group.size)  # rows of the main process
-        shares = np.array_split(self.group.share(indices), min(accumulate, most))
-        rows = [(share, 1) if len(share) else (indices[:1], 0) for share in shares]
+        size, seed = self.group.size, self.recipe.training.seed
+        count = min(self.recipe.training.batch.accumulate, math.ceil(len(indices) / size))
+        parts = self.sampler.divide(indices, count * size)[self.group.rank :: size]
+        rows = [(part, 1) if len(part) else (indices[:1], 0) for part in parts]
         return [(self.task.batch(each, self.progress.epoch, seed), weight) for each, weight in rows]
 
     def _backward(self, batch: Batch, weight: int, tokens: int) -> Tensor:

@@ -2,10 +2,10 @@
 
     torchrun --nproc-per-node 2 -m kakehashi train RECIPE run=DIR
 
-Each process learns from its share of every step; the sums of gradients and of tokens are exchanged, and the same update
-follows in all. So the batch, the loss and the weights are those of one process, to rounding. The first process (`main`)
-alone writes, judges and speaks. Each holds the whole model, or a part of it (sharding.py), whose gradients are added up
-there and not here.
+Each process learns from its part of every step, and all parts cost about the same (`Sampler.divide`); the sums of
+gradients and of tokens are exchanged, and the same update follows in all. So the batch, the loss and the weights are
+those of one process, to rounding. The first process (`main`) alone writes, judges and speaks. Each holds the whole
+model, or a part of it (sharding.py), whose gradients are added up there and not here.
 
 The gradients are added up in fp32, where the masters hold them, in buckets, after the last backward. torch's
 DistributedDataParallel would exchange those of the bf16 model, and each piece of an accumulated step anew, to hide the
@@ -25,7 +25,6 @@ from torch import Tensor
 from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]
 from torch.distributed.rendezvous import rendezvous
 
-from kakehashi.data.batching import Indices
 from kakehashi.errors import UserError
 
 BUCKET = 1 << 23  # numbers that are sent at once: 32 MiB, where the bandwidth is reached and a copy is still small
@@ -49,10 +48,6 @@ class Group:
     @property
     def device(self) -> torch.device:
         return torch.device("cuda", self.local_rank) if torch.cuda.is_available() else torch.device("cpu")
-
-    def share(self, indices: Indices) -> Indices:
-        """This process's part of a step: every size-th example, so that all get like lengths. It may be empty."""
-        return indices[self.rank :: self.size]
 
     def seed(self, seed: int, step: int) -> None:
         """Has the processes draw different dropout.

@@ -105,6 +105,54 @@ def test_weights_repeat_and_thin_out(weight, low, high):
     assert all((counts[1500:] == 1).all() for counts in seen)
 
 
+# A step in parts
+
+
+def costs(sampler, parts):
+    """Rows x (longest source + longest target) of each."""
+    return [len(p) * int(sampler.source[p].max() + sampler.target[p].max()) if len(p) else 0 for p in parts]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 8])
+def test_each_example_of_a_step_is_in_one_part(parts):
+    sampler = BatchSampler(*lengths(), tokens=4096, seed=3)
+    for step in (*sampler.plan(0)[:20], np.array([5]), np.array([7, 7, 9])):
+        divided = sampler.divide(step, parts)
+        assert len(divided) == parts
+        assert sorted(np.concatenate(divided).tolist()) == sorted(step.tolist())
+        assert [p.tolist() for p in sampler.divide(step, parts)] == [p.tolist() for p in divided]
+
+
+def test_a_whole_step_keeps_its_order():
+    sampler = BatchSampler(*lengths(), tokens=4096, seed=3)
+    step = sampler.plan(0)[0]
+    assert sampler.divide(step, 1)[0].tolist() == step.tolist()
+
+
+@pytest.mark.parametrize("rows", [2, 5, 9])
+def test_the_costliest_part_is_as_cheap_as_cuts_by_length_allow(rows):
+    """Against all cuts into three."""
+    sampler = BatchSampler(*lengths(), tokens=4096, seed=3)
+    for start in range(0, 300, rows):
+        step = np.arange(start, start + rows)
+        order = step[np.argsort((sampler.source + sampler.target)[step], kind="stable")]
+        cuts = [(i, j) for i in range(rows + 1) for j in range(i, rows + 1)]
+        least = min(max(costs(sampler, np.split(order, cut))) for cut in cuts)
+        assert max(costs(sampler, sampler.divide(step, 3))) == least
+
+
+@pytest.mark.parametrize("parts", [2, 8])
+def test_parts_by_cost_are_even_and_less_padded_than_parts_by_rows(parts):
+    """The larger part of an epoch, to which all others wait, against every parts-th row for each."""
+    sampler = BatchSampler(*lengths(20_000), tokens=8192, seed=3)
+    by_cost, by_rows, mean = 0, 0, 0.0
+    for step in sampler.plan(0):
+        found = costs(sampler, sampler.divide(step, parts))
+        by_cost, mean = by_cost + max(found), mean + sum(found) / parts
+        by_rows += max(costs(sampler, [step[rank::parts] for rank in range(parts)]))
+    assert by_cost < 1.02 * mean and by_cost < 0.98 * by_rows
+
+
 def test_pair_longer_than_the_budget_is_the_users_to_mend():
     source, target = np.array([3, 60], np.int32), np.array([3, 50], np.int32)
     assert len(BatchSampler(source, target, 112, seed=0).plan(0)) == 2

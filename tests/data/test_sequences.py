@@ -55,6 +55,14 @@ def test_every_sequence_once_an_epoch_within_the_budget() -> None:
     assert str(sampler.plan(0)) != str(sampler.plan(1)) != str(SequenceSampler(lengths, 100, seed=4).plan(1))
 
 
+def test_a_step_is_divided_by_cost() -> None:
+    sampler = SequenceSampler(np.array([1, 9, 1, 1, 1, 1, 1, 1, 1, 1]), tokens=100, seed=3)
+    step = np.arange(10)
+    assert [len(part) for part in sampler.divide(step, 2)] == [9, 1]
+    assert [part.tolist() for part in sampler.divide(step, 1)] == [step.tolist()]
+    assert sorted(map(len, sampler.divide(step[:2], 3))) == [0, 1, 1]
+
+
 def test_what_does_not_fit_is_told() -> None:
     with pytest.raises(UserError, match=r"batch.tokens = 9 is too small: the longest sequence has 10"):
         SequenceSampler(np.array([3, 10]), tokens=9, seed=1)

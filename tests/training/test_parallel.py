@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -30,13 +29,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.fixture(autouse=True)
 def frequent_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
-
-
-def test_every_example_of_a_step_has_one_process() -> None:
-    for size, count in [(1, 5), (2, 5), (3, 9), (4, 2)]:
-        shares = [Group(rank, size).share(np.arange(count)) for rank in range(size)]
-        assert sorted(np.concatenate(shares).tolist()) == list(range(count))
-        assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_one_process_is_a_group_of_itself() -> None:

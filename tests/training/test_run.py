@@ -212,7 +212,8 @@ def test_the_command_stopped_at_step_7_goes_on_to_the_same_bits(
     number: str, workshop: Workshop, tmp_path: Path
 ) -> None:
     recipe, run = tmp_path / "recipe.yaml", tmp_path / "run"
-    recipe.write_text(dump(workshop.recipe("training.precision=bf16", "training.averaging=ema")), "utf-8")
+    chosen = "training.precision=bf16", "training.averaging=ema", "task.subwords.sampling=0.3"
+    recipe.write_text(dump(workshop.recipe(*chosen)), "utf-8")
     arguments = ("train", str(recipe), f"run={run}")
     stopped = command(workshop, sys.executable, "-c", KILLED, *arguments, number)
     if number == "SIGKILL":
