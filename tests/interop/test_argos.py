@@ -72,7 +72,7 @@ def test_argos_translates_with_ours_as_we_do(ours: Translator, tmp_path: Path) -
 def test_the_library_itself_translates_as_we_do(ours: Translator, tmp_path: Path) -> None:
     package, folder = tmp_path / "en_de.argosmodel", tmp_path / "argos"
     Argos().write(ours, package)
-    texts = ["Where is the station?", "", "Tabs\tand  spaces 駅 ☃ مرحبا 👩‍👩‍👧", "One. Two! Three? " * 40]
+    texts = ["Where is the station?", "", "Tabs\tand  spaces 駅 ☃ مرحبا 👩‍👩‍👧", "One. Two! Three? " * 80]
     answer = ask_argos(Path(os.environ["KAKEHASHI_ARGOS"]), package, "en", texts, 1, folder)
     whole = replace(ours, max_source_tokens=1000)  # Argos takes a long sentence as it is
     expected = whole.translate(texts, kind="greedy", max_length=256, extra_length=256)
@@ -87,6 +87,25 @@ def test_the_package_says_what_it_is(package: Path) -> None:
         config = json.loads(archive.read(f"{FOLDER}/model/config.json"))
     named = {"from_code": "en", "from_name": "English", "to_code": "de", "to_name": "German", "type": "translate"}
     assert named.items() <= metadata.items() and config["add_source_eos"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "name", "back"),
+    [
+        ("zh-hant", "zt", "Chinese (traditional)", "zh-hant"),
+        ("zh-hans", "zh", "Chinese", "zh"),
+        ("pt-br", "pb", "Portuguese (Brazil)", "pt-br"),
+        ("x-elvish", "x-elvish", "x-elvish", "x-elvish"),
+    ],
+)
+def test_argos_has_codes_of_its_own(ours: str, theirs: str, name: str, back: str, own: Own, tmp_path: Path) -> None:
+    """By the source's it chooses what splits sentences (sbd.py), and LibreTranslate knows languages by them."""
+    translator, path = own(), tmp_path / "package.argosmodel"
+    Argos().write(replace(translator, config=translator.config.model_copy(update={"source": ours})), path)
+    with zipfile.ZipFile(path) as archive:
+        metadata = json.loads(archive.read(f"translate-{theirs}_de-1_0/metadata.json"))
+    assert (metadata["from_code"], metadata["from_name"]) == (theirs, name)
+    assert Argos().read(path, Languages()).config.source == back
 
 
 def test_there_and_back(ours: Translator, tmp_path: Path) -> None:
