@@ -50,6 +50,7 @@ def recipe_of(folder: Path, general: Path) -> Recipe:
     return resolve({**TREE, "task": task, "model": model, "training": training, "initial_model": str(general)}, Recipe)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of transformers and its tokenizer
 def test_a_tuned_model_is_the_same_one_behind_the_stock_converter(opus: Path, tmp_path: Path) -> None:
     """The converter drops the padding's row and begins with a vector of zeros: wrong as soon as that row has moved."""
