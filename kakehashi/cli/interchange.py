@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kakehashi.interop.parity import EvaluationSet, Parity
-    from kakehashi.interop.protocol import Limits
 
 Source = Annotated[Path | None, typer.Option(help="A test set: BLEU and chrF of both are compared.")]
 Reference = Annotated[Path | None, typer.Option(help="Its right translations.")]
-Tolerance = Annotated[float | None, typer.Option(help="Largest difference of a token's log-probability.")]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(min=0, help="Largest difference of a token's log-probability, instead of the format's own limit."),
+]
 
 
 @app.command(
@@ -41,8 +43,8 @@ def import_(
     from kakehashi.interop.transfer import import_model
 
     format, languages = format_of(directory), Languages(source_language, target_language)
-    test = _test_set(source, reference, target_language)
-    _report(lambda: import_model(format, directory, model, languages, test, _limits(tolerance)))
+    test = _test_set(source, reference)
+    _report(lambda: import_model(format, directory, model, languages, test, tolerance))
 
 
 @app.command(
@@ -63,20 +65,17 @@ def export(
     tolerance: Tolerance = None,
 ) -> None:
     """Write a model for another library, and prove that it is the same model there."""
-    from kakehashi.directory import read_config
     from kakehashi.interop import FORMATS, stored
     from kakehashi.interop.transfer import export_model
-    from kakehashi.translator import ModelDirectory
 
     if format not in FORMATS:
         raise UserError(f"--format {format}: choose from {', '.join(FORMATS)}")
-    language = read_config(model, ModelDirectory, "translation").target
-    test = _test_set(source, reference, language)
+    test = _test_set(source, reference)
     chosen = stored(FORMATS[format], storage)
-    _report(lambda: export_model(chosen, model, destination, test, _limits(tolerance)))
+    _report(lambda: export_model(chosen, model, destination, test, tolerance))
 
 
-def _test_set(source: Path | None, reference: Path | None, language: str | None) -> "EvaluationSet | None":
+def _test_set(source: Path | None, reference: Path | None) -> "EvaluationSet | None":
     from kakehashi.data.corpus import read_lines
     from kakehashi.interop.parity import EvaluationSet
 
@@ -84,18 +83,10 @@ def _test_set(source: Path | None, reference: Path | None, language: str | None)
         if source or reference:
             raise UserError("a test set has two sides: give --source and --reference, or neither")
         return None
-    if language is None:
-        raise UserError("--to is needed with a test set: the target language decides how words are counted")
     sources, references = list(read_lines(source)), list(read_lines(reference))
     if len(sources) != len(references):
         raise UserError(f"{source} has {len(sources):,} lines and {reference} has {len(references):,}")
-    return EvaluationSet(sources, references, language)
-
-
-def _limits(tolerance: float | None) -> "Limits | None":
-    from kakehashi.interop.protocol import Limits
-
-    return None if tolerance is None else Limits(log_probability=tolerance)
+    return EvaluationSet(sources, references)
 
 
 def _report(transfer: "Callable[[], Parity]") -> None:

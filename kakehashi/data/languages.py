@@ -53,6 +53,9 @@ _MEANT = _split(_COUNTRIES) | {
     name.lower(): code for code, others in _split(_TABLE).items() for name in others.split("/")
 }
 
+ARGOS = {"pt-br": "pb", "zh-hans": "zh", "zh-hant": "zt"}
+"""Where Argos Translate and LibreTranslate have a short code of their own for ours."""
+
 _TAG = re.compile(r"([a-z]{2,3})(-[a-z0-9]{2,8})*", re.ASCII)
 _PRIVATE = re.compile(r"x(-[a-z0-9]{1,8})+", re.ASCII)
 # Subtags in the names of files: a script, or a region, but no language, for en-de names two (br and tw are both).

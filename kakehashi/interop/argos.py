@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from kakehashi.data.languages import NAMES
+from kakehashi.data.languages import ARGOS, NAMES, unsubtagged
 from kakehashi.data.listed import processor
 from kakehashi.errors import UserError
 from kakehashi.interop.ctranslate2 import directory as ctranslate2
@@ -34,6 +34,9 @@ METADATA, MODEL, PIECES = "metadata.json", "model", "sentencepiece.model"
 MEMBERS = (METADATA, PIECES, *(f"{MODEL}/{name}" for name in ctranslate2.FILES))
 RATIO = 200  # weights shrink to a half at best, texts to a tenth
 VERSIONS = {"package_version": "1.0", "argos_version": "1.5"}  # that which began to read `type`
+
+_OURS = {theirs: ours for ours, theirs in ARGOS.items() if theirs != "zh"}  # which we would not call anything else
+_VARIETIES = {"pt-br": "Brazil", "zh-hant": "traditional"}
 
 README = """# {source} to {target}
 
@@ -62,15 +65,16 @@ class Argos:
             if prefix := metadata.get("target_prefix"):
                 raise UserError(f"{path} writes several languages (target_prefix {prefix!r}), and ours write one")
             pieces = _pieces(folder)
-            codes = languages.of(path, metadata.get("from_code"), metadata.get("to_code"))
+            codes = languages.of(path, *(_OURS.get(code, code) for code in map(metadata.get, ("from_code", "to_code"))))
             return ctranslate2.read(folder / MODEL, (pieces, pieces), codes)
 
     def check(self, translator: Translator) -> None:
         expressible(translator.config.model)
 
     def write(self, translator: Translator, path: Path) -> None:
-        source, target = translator.config.source, translator.config.target
-        names = {"from_code": source, "from_name": _name(source), "to_code": target, "to_name": _name(target)}
+        sides = [(ARGOS.get(code, code), _name(code)) for code in (translator.config.source, translator.config.target)]
+        (source, source_name), (target, target_name) = sides
+        names = {"from_code": source, "from_name": source_name, "to_code": target, "to_name": target_name}
         metadata = {**VERSIONS, **names, "type": "translate"}
         folder = PurePosixPath(f"translate-{source}_{target}-1_0")
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.") as work:
@@ -78,7 +82,7 @@ class Argos:
             ctranslate2.write(translator, model, self.storage)
             with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as package:
                 package.writestr(str(folder / METADATA), json.dumps(metadata, ensure_ascii=False, indent=4) + "\n")
-                package.writestr(str(folder / "README.md"), README.format(source=_name(source), target=_name(target)))
+                package.writestr(str(folder / "README.md"), README.format(source=source_name, target=target_name))
                 package.writestr(str(folder / PIECES), translator.segmenters.source.model)
                 for name in ctranslate2.FILES:
                     if (model / name).exists():
@@ -98,7 +102,8 @@ class Argos:
 
 def _name(code: str) -> str:
     """The language's English name; the code itself where there is none."""
-    return NAMES.get(code.split("-")[0], code)
+    name = NAMES.get(unsubtagged(code), code)
+    return f"{name} ({_VARIETIES[code]})" if code in _VARIETIES else name
 
 
 def _metadata(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from kakehashi.directory import replaced
 from kakehashi.errors import UserError
 from kakehashi.interop.ours import Ours
 from kakehashi.interop.parity import FILE, EvaluationSet, Parity, compare
-from kakehashi.interop.protocol import Format, Languages, Limits, System
+from kakehashi.interop.protocol import Format, Languages, System
 from kakehashi.translator import Translator
 
 _SMALL = 1e-3  # a tensor without larger numbers: too small for fp16 to be as exact in them
@@ -29,9 +29,10 @@ def import_model(
     model: Path,
     languages: Languages,
     test: EvaluationSet | None = None,
-    limits: Limits | None = None,
+    tolerance: float | None = None,
 ) -> Parity:
-    """Makes a model directory of a foreign one, with its parity report in it.
+    """Makes a model directory of a foreign one, with its parity report in it. tolerance: replaces the limit of
+    log-probabilities, and no other.
 
     Raises UserError when something stands at `model`, or `directory` cannot be read; ParityError beyond a limit.
     """
@@ -41,16 +42,21 @@ def import_model(
         translator.save(new)
         ours = Ours(Translator.load(new, device="cpu"))
         theirs = format.open(directory) or _again(format, directory, languages)
-        report = compare(theirs, ours, _sizes(theirs, directory, ours, new), test, limits)
-        _passed(report)
+        sizes = _sizes(theirs, directory, ours, new)
+        report = _passed(compare(theirs, ours, sizes, test, translator.config.target), tolerance)
         report.save(new / FILE)
     return report
 
 
 def export_model(
-    format: Format, model: Path, destination: Path, test: EvaluationSet | None = None, limits: Limits | None = None
+    format: Format,
+    model: Path,
+    destination: Path,
+    test: EvaluationSet | None = None,
+    tolerance: float | None = None,
 ) -> Parity:
     """Writes a model in a foreign format, with the parity report in the folder, or beside the file as NAME.parity.json.
+    tolerance: as in `import_model`.
 
     Raises UserError when something stands at `destination`, or the format cannot express the model; ParityError beyond
     a limit.
@@ -63,10 +69,10 @@ def export_model(
         format.write(translator, new)
         languages = Languages(translator.config.source, translator.config.target)
         theirs = format.open(new) or _again(format, new, languages)
-        report = compare(ours, theirs, _sizes(ours, model, theirs, new), test, limits)
+        report = compare(ours, theirs, _sizes(ours, model, theirs, new), test, translator.config.target)
         if format.rounds:
             report = replace(report, weights=_rounding(translator, format.read(new, languages)))
-        _passed(report)
+        report = _passed(report, tolerance)
         folder = new.is_dir()
         if folder:
             report.save(new / FILE)
@@ -103,6 +109,10 @@ def _bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
 
 
-def _passed(report: Parity) -> None:
+def _passed(report: Parity, tolerance: float | None) -> Parity:
+    """The report, with the limits that it was held against."""
+    if tolerance is not None:
+        report = replace(report, limits=replace(report.limits, log_probability=tolerance))
     if failures := report.failures():
         raise ParityError(f"{report.second} is not {report.first}: " + "; ".join(failures))
+    return report

@@ -1,5 +1,6 @@
 """`kakehashi import` and `kakehashi export`: exit codes, messages, and what is left behind."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 
 from kakehashi.interop import ours
 from kakehashi.interop.ctranslate2 import runtime
+from kakehashi.interop.ctranslate2.directory import LIMITS
 from kakehashi.interop.huggingface import library, weights
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.translator import Translator
@@ -85,3 +87,22 @@ def test_a_failed_comparison_is_code_1_and_leaves_nothing(
     ended = run("export", post, "out", "--format", "huggingface")
     assert ended.code == 1 and "nothing written" in ended.err and ended.out == ""
     assert there() == {"post"}
+
+
+def test_a_tolerance_replaces_the_limit_of_log_probabilities_alone(run: Run, model: Path) -> None:
+    """The limits of int8 on identical outputs stay, which are not those of exact weights."""
+    export = ("export", model, "there", "--format", "ctranslate2", "--storage", "int8")
+    ended = run(*export, "--tolerance", 1e-9)
+    assert ended.code == 1 and "log-probabilities differ" in ended.err and ended.err.count(";") == 0, ended.err
+    assert run(*export, "--tolerance", 5).code == 0
+    limits = json.loads(Path("there/parity.json").read_text("utf-8"))["limits"]
+    own = dataclasses.asdict(LIMITS["int8"])
+    assert limits == own | {"log_probability": 5} and own["log_probability"] < 5
+
+
+def test_the_model_says_what_language_a_test_set_is_in(run: Run, post: Path) -> None:
+    assert run("export", post, "theirs", "--format", "huggingface").code == 0
+    for name in ("test.en", "test.de"):
+        Path(name).write_text("word1 and 2\nword3\n")
+    ended = run("import", "theirs", "again", "--source", "test.en", "--reference", "test.de")
+    assert ended.code == 0 and any(line.startswith("bleu") for line in ended.lines), ended.err

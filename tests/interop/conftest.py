@@ -3,13 +3,17 @@
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sentencepiece
 import torch
+from ctranslate2.specs import TransformerSpec
+from ctranslate2.specs.model_spec import visit_spec
 
+from kakehashi.data.listed import processor
 from kakehashi.data.phrasebook import generate
 from kakehashi.data.subwords import Unigram, train_subwords
 from kakehashi.interop import ours
@@ -20,11 +24,13 @@ from kakehashi.models.stack import CrossLayer, CrossStack, Layer, Stack
 from kakehashi.models.transformer import EncoderDecoder
 from kakehashi.nn.embeddings import Embeddings
 from kakehashi.nn.feedforward import ReLU
+from kakehashi.nn.positions import sinusoids
 from kakehashi.translator import ModelDirectory, Translator
 
 PAIRS = generate("de", 300, seed=1)
 Marian = Callable[..., Path]
 Own = Callable[..., Translator]
+OpenNMT = Callable[..., Path]
 
 
 def random_(model: torch.nn.Module, end: int, bias: torch.Tensor | None = None) -> None:
@@ -123,3 +129,52 @@ def own() -> Own:
         return Translator(directory, network, segmenters)
 
     return make
+
+
+SHAPES = {
+    "self_attention/linear_0": (96, 32),
+    "self_attention/linear_1": (32, 32),
+    "attention/linear_0": (32, 32),
+    "attention/linear_1": (64, 32),
+    "attention/linear_2": (32, 32),
+    "ffn/linear_0": (48, 32),
+    "ffn/linear_1": (32, 48),
+}
+
+
+@pytest.fixture
+def opennmt(spms: tuple[bytes, bytes], tmp_path: Path) -> OpenNMT:
+    """Makes one of random weights."""
+    return partial(_opennmt, spms[0], tmp_path)
+
+
+def _opennmt(model: bytes, folder: Path, quantization: str | None = None, **settings: Any) -> Path:
+    """A random model as OpenNMT-py's converter makes it: no end at the source, no <pad>; written by CTranslate2."""
+    generator, path = torch.Generator().manual_seed(0), folder / f"model.{quantization}"
+    loaded = processor(model)
+    pieces = ["<unk>", "<blank>", "<s>", "</s>", *(loaded.id_to_piece(id) for id in range(3, loaded.vocab_size()))]
+    spec = TransformerSpec.from_config((2, 2), 4)
+
+    def fill(layer: Any, name: str, unset: object) -> None:
+        place, _, kind = name.rpartition("/")
+        shape = next((shape for part, shape in SHAPES.items() if f"/{place}".endswith(f"/{part}")), (len(pieces), 32))
+        if kind == "encodings":
+            layer.encodings = sinusoids(torch.arange(1000), 32)
+        elif kind in ("weight", "bias", "gamma", "beta"):
+            size = shape if kind == "weight" else shape[:1] if kind == "bias" else (32,)
+            value = 0.3 * torch.randn(size, generator=generator) + (kind == "gamma")
+            if name == "decoder/projection/bias":
+                value[pieces.index("<blank>")] = value[pieces.index("<s>")] = -1e4  # ours never emits them
+            setattr(layer, kind, value)
+
+    visit_spec(spec, fill)
+    spec.register_source_vocabulary(pieces)
+    spec.register_target_vocabulary(pieces)
+    spec.validate()
+    spec.optimize(quantization)
+    path.mkdir()
+    spec.save(str(path))
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | settings))
+    (path / "sentencepiece.model").write_bytes(model)
+    return path

@@ -1,24 +1,30 @@
 """Packages of Argos Translate: ours as it uses them, its own here, and those that are damaged or traps."""
 
 import json
+import os
 import zipfile
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ctranslate2
 import pytest
 import sentencepiece
+from ctranslate2.converters import TransformersConverter
 
+from benchmarks.argos import ask_argos
 from kakehashi.errors import UserError
+from kakehashi.interop import format_of
 from kakehashi.interop.argos import Argos
 from kakehashi.interop.ours import Ours
 from kakehashi.interop.parity import compare
 from kakehashi.interop.protocol import Languages, Limits
+from kakehashi.interop.transfer import export_model, import_model
 from kakehashi.translator import Translator
 
+from .conftest import Marian, OpenNMT, Own
+
 FOLDER = "translate-en_de-1_0"
-Own = Callable[..., Translator]
 
 
 @pytest.fixture(params=["all", "target"])
@@ -61,6 +67,19 @@ def test_argos_translates_with_ours_as_we_do(ours: Translator, tmp_path: Path) -
     assert sorted(each.name for each in tmp_path.iterdir()) == ["en_de.argosmodel", "installed"]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("KAKEHASHI_ARGOS" not in os.environ, reason="KAKEHASHI_ARGOS names no python with argostranslate")
+def test_the_library_itself_translates_as_we_do(ours: Translator, tmp_path: Path) -> None:
+    package, folder = tmp_path / "en_de.argosmodel", tmp_path / "argos"
+    Argos().write(ours, package)
+    texts = ["Where is the station?", "", "Tabs\tand  spaces 駅 ☃ مرحبا 👩‍👩‍👧", "One. Two! Three? " * 80]
+    answer = ask_argos(Path(os.environ["KAKEHASHI_ARGOS"]), package, "en", texts, 1, folder)
+    whole = replace(ours, max_source_tokens=1000)  # Argos takes a long sentence as it is
+    expected = whole.translate(texts, kind="greedy", max_length=256, extra_length=256)
+    assert answer.translations == [text.replace("_", " ").removeprefix(" ") for text in expected]
+    assert answer.codes == ("en", "de")
+
+
 def test_the_package_says_what_it_is(package: Path) -> None:
     with zipfile.ZipFile(package) as archive:
         metadata = json.loads(archive.read(f"{FOLDER}/metadata.json"))
@@ -68,6 +87,25 @@ def test_the_package_says_what_it_is(package: Path) -> None:
         config = json.loads(archive.read(f"{FOLDER}/model/config.json"))
     named = {"from_code": "en", "from_name": "English", "to_code": "de", "to_name": "German", "type": "translate"}
     assert named.items() <= metadata.items() and config["add_source_eos"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "name", "back"),
+    [
+        ("zh-hant", "zt", "Chinese (traditional)", "zh-hant"),
+        ("zh-hans", "zh", "Chinese", "zh"),
+        ("pt-br", "pb", "Portuguese (Brazil)", "pt-br"),
+        ("x-elvish", "x-elvish", "x-elvish", "x-elvish"),
+    ],
+)
+def test_argos_has_codes_of_its_own(ours: str, theirs: str, name: str, back: str, own: Own, tmp_path: Path) -> None:
+    """By the source's it chooses what splits sentences (sbd.py), and LibreTranslate knows languages by them."""
+    translator, path = own(), tmp_path / "package.argosmodel"
+    Argos().write(replace(translator, config=translator.config.model_copy(update={"source": ours})), path)
+    with zipfile.ZipFile(path) as archive:
+        metadata = json.loads(archive.read(f"translate-{theirs}_de-1_0/metadata.json"))
+    assert (metadata["from_code"], metadata["from_name"]) == (theirs, name)
+    assert Argos().read(path, Languages()).config.source == back
 
 
 def test_there_and_back(ours: Translator, tmp_path: Path) -> None:
@@ -84,6 +122,54 @@ def test_an_installed_package_is_a_folder(package: Path, tmp_path: Path) -> None
         archive.extractall(tmp_path / "installed")
     folder = tmp_path / "installed" / FOLDER
     assert Argos().recognises(folder) and Argos().read(folder, Languages()).config.target == "de"
+
+
+STANZA = {"stanza/resources.json": "{}", "stanza/en/tokenize/combined.pt": b"\x80\x02not for us"}
+
+
+def packed(path: Path, model: Path, files: dict[str, str | bytes]) -> Path:
+    """As Locomotive, LibreTranslate's own tool, packs a model: stored, with folders, no `type`, Stanza's sentences."""
+    metadata = {"package_version": "1.0", "argos_version": "1.9.0", "from_code": "en", "from_name": "English"}
+    metadata |= {"to_code": "de", "to_name": "German"}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as package:
+        package.mkdir(FOLDER)
+        package.mkdir(f"{FOLDER}/model")
+        for file in model.iterdir():
+            package.write(file, f"{FOLDER}/model/{file.name}")
+        for name, contents in {"metadata.json": json.dumps(metadata), "README.md": "# Ours", **STANZA, **files}.items():
+            package.writestr(f"{FOLDER}/{name}", contents)
+    return path
+
+
+@pytest.mark.parametrize("maker", ["opennmt", "opus"])
+@pytest.mark.filterwarnings("ignore")  # of transformers and its tokenizer
+def test_a_package_as_libretranslate_users_have_it(
+    maker: str, opennmt: OpenNMT, marian: Marian, spms: tuple[bytes, bytes], tmp_path: Path
+) -> None:
+    """OpenNMT-py's in int8, without an end of the source; OPUS's with one, whose package holds the source's pieces."""
+    if maker == "opennmt":
+        model = opennmt("int8")
+        (model / "sentencepiece.model").unlink()
+    else:
+        model = tmp_path / "opus"
+        TransformersConverter(str(marian())).convert(str(model))
+        settings = json.loads((model / "config.json").read_text("utf-8"))
+        (model / "config.json").write_text(json.dumps(settings | {"add_source_eos": True}), "utf-8")
+    package = packed(tmp_path / "en_de.argosmodel", model, {"sentencepiece.model": spms[0]})
+    assert isinstance(format_of(package), Argos)
+    tolerance = 0.3 if maker == "opennmt" else 1e-4
+    report = import_model(Argos(), package, tmp_path / "ours", Languages(), tolerance=tolerance)
+    assert report.first.startswith("CTranslate2") and report.tokens > 50
+    again = export_model(Argos(), tmp_path / "ours", tmp_path / "again.argosmodel", tolerance=1e-4)
+    assert again.greedy == again.beam == 1
+    text = "Where is the station?"
+    assert as_argos_does(tmp_path / "again.argosmodel", text, tmp_path / "b") != ""
+
+
+def test_a_package_of_moses_and_bpe_is_one_message(opennmt: OpenNMT, tmp_path: Path) -> None:
+    package = packed(tmp_path / "en_de.argosmodel", opennmt(), {"bpe.model": "#version: 0.2\n"})
+    with pytest.raises(UserError, match=r"no sentencepiece.model: old ones cut text by Moses and BPE"):
+        import_model(Argos(), package, tmp_path / "ours", Languages())
 
 
 def changed(package: Path, changes: dict[str, str | bytes | None]) -> Path:

@@ -1,19 +1,14 @@
 """CTranslate2's own models here, as its converters write them, beside the library itself."""
 
 import json
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import torch
 from ctranslate2.converters import TransformersConverter
-from ctranslate2.specs import TransformerSpec
-from ctranslate2.specs.model_spec import visit_spec
 from torch import Tensor, nn
 
-from kakehashi.data.listed import processor
 from kakehashi.errors import UserError
 from kakehashi.interop.ctranslate2.binary import read_variables, write_variables
 from kakehashi.interop.ctranslate2.directory import NETWORK, REVISION, CTranslate2
@@ -21,12 +16,12 @@ from kakehashi.interop.ours import Ours
 from kakehashi.interop.parity import compare
 from kakehashi.interop.protocol import Languages, Limits
 from kakehashi.models.transformer import EncoderDecoder
-from kakehashi.nn.positions import Sinusoidal, sinusoids
+from kakehashi.nn.positions import Sinusoidal
+
+from .conftest import Marian, OpenNMT
 
 LANGUAGES = Languages("en", "de")
 EXACT = Limits(log_probability=1e-4, identical=1.0)
-Marian = Callable[..., Path]
-OpenNMT = Callable[..., Path]
 
 
 @pytest.mark.filterwarnings("ignore")  # of transformers and its tokenizer
@@ -41,55 +36,6 @@ def test_what_its_converter_makes_of_marian_is_the_same_model_here(marian: Maria
     CTranslate2().write(ours, tmp_path / "back")
     back = CTranslate2().open(tmp_path / "back")
     assert back is not None and compare(Ours(ours), back, {}, limits=EXACT).failures() == []
-
-
-SHAPES = {
-    "self_attention/linear_0": (96, 32),
-    "self_attention/linear_1": (32, 32),
-    "attention/linear_0": (32, 32),
-    "attention/linear_1": (64, 32),
-    "attention/linear_2": (32, 32),
-    "ffn/linear_0": (48, 32),
-    "ffn/linear_1": (32, 48),
-}
-
-
-@pytest.fixture
-def opennmt(spms: tuple[bytes, bytes], tmp_path: Path) -> OpenNMT:
-    """Makes one of random weights."""
-    return partial(_opennmt, spms[0], tmp_path)
-
-
-def _opennmt(model: bytes, folder: Path, quantization: str | None = None, **settings: Any) -> Path:
-    """A random model as OpenNMT-py's converter makes it: no end at the source, no <pad>; written by CTranslate2."""
-    generator, path = torch.Generator().manual_seed(0), folder / f"model.{quantization}"
-    loaded = processor(model)
-    pieces = ["<unk>", "<blank>", "<s>", "</s>", *(loaded.id_to_piece(id) for id in range(3, loaded.vocab_size()))]
-    spec = TransformerSpec.from_config((2, 2), 4)
-
-    def fill(layer: Any, name: str, unset: object) -> None:
-        place, _, kind = name.rpartition("/")
-        shape = next((shape for part, shape in SHAPES.items() if f"/{place}".endswith(f"/{part}")), (len(pieces), 32))
-        if kind == "encodings":
-            layer.encodings = sinusoids(torch.arange(1000), 32)
-        elif kind in ("weight", "bias", "gamma", "beta"):
-            size = shape if kind == "weight" else shape[:1] if kind == "bias" else (32,)
-            value = 0.3 * torch.randn(size, generator=generator) + (kind == "gamma")
-            if name == "decoder/projection/bias":
-                value[pieces.index("<blank>")] = value[pieces.index("<s>")] = -1e4  # ours never emits them
-            setattr(layer, kind, value)
-
-    visit_spec(spec, fill)
-    spec.register_source_vocabulary(pieces)
-    spec.register_target_vocabulary(pieces)
-    spec.validate()
-    spec.optimize(quantization)
-    path.mkdir()
-    spec.save(str(path))
-    config = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps(config | settings))
-    (path / "sentencepiece.model").write_bytes(model)
-    return path
 
 
 def parameters(path: Path) -> dict[str, Tensor]:

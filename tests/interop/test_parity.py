@@ -38,7 +38,7 @@ SIZES = {"one": 10, "other": 20}
 
 
 def test_the_same_system_passes_and_the_report_is_stored(tmp_path: Path) -> None:
-    test = EvaluationSet(["a b c d e"], ["a b c d f"], "en")
+    test = EvaluationSet(["a b c d e"], ["a b c d f"])
     report = compare(Echo("one"), Echo("other"), SIZES, test)
     assert report.failures() == [] and report.log_probability == 0 and report.greedy == report.beam == 1
     assert report.tokens > report.lines and report.scores["bleu"][0] == report.scores["bleu"][1] > 0
@@ -75,7 +75,7 @@ def test_many_small_differences_and_a_rounded_weight_have_limits_too() -> None:
 
 
 def test_the_lines_of_a_test_set_have_a_limit_of_their_own() -> None:
-    few, test = Limits(identical=0.0, score=100.0), EvaluationSet(["a b", "c d"], ["a b", "c d"], "en")
+    few, test = Limits(identical=0.0, score=100.0), EvaluationSet(["a b", "c d"], ["a b", "c d"])
     other = Echo("other", wrong="no")
     assert compare(Echo("one"), other, SIZES, limits=few).failures() == []
     (failure,) = compare(Echo("one"), other, SIZES, test, limits=few).failures()

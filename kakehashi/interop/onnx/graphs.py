@@ -80,7 +80,7 @@ def _begun(model: Translating, source: Tensor, mask: Tensor) -> State:
 @torch.no_grad()
 def export(model: Translating, directory: Path) -> dict[str, Graph]:
     """Writes both graphs of a model in evaluation. What they take and give, by file."""
-    longest = _SOURCE if model.max_length is None else min(_SOURCE, model.max_length)
+    longest = _SOURCE if model.max_length is None else min(_SOURCE, model.max_length - 1)  # at it, a table is whole
     sentence, past = _held(model, longest)
     step = StepGraph(model, list(sentence), past)
     inputs = (

@@ -6,9 +6,10 @@ In, any case and LibreTranslate's own short codes are understood: `pb` is `pt-br
 
 from collections.abc import Sequence
 
+from kakehashi.data.languages import ARGOS
 from kakehashi.serving.engine.protocol import Language
 
-_OTHER_NAMES = {"pt-br": "pb", "zh-hant": "zt", "zh-hans": "zh", "zh": "zh-hans"}
+_OTHER_NAMES = ARGOS | {"zh": "zh-hans"}
 
 
 def shown(code: str) -> str:
