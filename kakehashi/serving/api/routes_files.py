@@ -16,6 +16,7 @@ from kakehashi.serving.api.context import Admitted, Server, ThisServer, admitted
 from kakehashi.serving.api.openapi import form, refusals
 from kakehashi.serving.api.origins import known, origins, require_direction
 from kakehashi.serving.api.parameters import Upload
+from kakehashi.serving.api.recall import recall, translations
 from kakehashi.serving.api.refusals import Refusal, broken_request, invalid
 from kakehashi.serving.api.schemas import TranslatedFile, TranslateFile
 from kakehashi.serving.api.segments import translate_segments
@@ -68,11 +69,14 @@ async def _translated(server: Server, asked: TranslateFile) -> str:
     prose = "\n".join(segment.text for segment in segments)[:TOLD]
     (origin,) = await origins(server, [prose], asked.source)
     require_direction(server, origin.language, target)
-    whole = Text("", origin.language, target, deadline=server.settings.deadline)
+    recalled = await recall(server.memory, origin.language, target, [segment.text for segment in segments])
+    deadline = server.settings.deadline
+    whole = Text("", origin.language, target, deadline=deadline, known=translations(recalled))
     with refusing(server):
         answers = await translate_segments(Turns(server.engine), whole, segments)
-        translations = [documents.Translated(answer.text, answer.links) for answer in answers]
-        data = await asyncio.to_thread(file.document.render, translations)
+        server.metrics.memory.inc(any(answer.known for answer in answers))
+        translated = [documents.Translated(answer.text, answer.links) for answer in answers]
+        data = await asyncio.to_thread(file.document.render, translated)
         return await asyncio.to_thread(server.shelf.put, file.name, shown(target), data)
 
 

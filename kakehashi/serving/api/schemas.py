@@ -142,11 +142,11 @@ class LanguageShown(BaseModel):
 
 
 class WordShown(BaseModel):
-    """Characters of the translation, and how sure the model is of them, from 0 to 100."""
+    """Characters of the translation, and how sure the model is of them, from 0 to 100; null: they are a correction."""
 
     start: int
     end: int
-    confidence: float
+    confidence: float | None
 
 
 class LinkShown(BaseModel):
@@ -171,7 +171,8 @@ class CorrectionShown(BaseModel):
 
 
 class MatchShown(BaseModel):
-    """A correction of the same text (score 100) or of a similar one; `answered`: it is the translation given."""
+    """A correction of the same text (score 100) or of a similar one; `answered`: it is the translation given, or a part
+    of it, and then `q` is that part of the text."""
 
     q: str
     s: str
