@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from kakehashi.data.terms import Wording
 from kakehashi.errors import UserError
+from kakehashi.serving.api import messages
 from kakehashi.serving.api.context import Admitted, Server
 from kakehashi.serving.api.formats import FORMATS, Written
 from kakehashi.serving.api.limits import Allowance
@@ -44,7 +45,7 @@ async def answered(server: Server, admitted: Admitted[Translate]) -> dict[str, A
     found = await origins(server, asked.texts, asked.source)
     target = known(server, asked.target)
     if asked.format not in FORMATS:
-        raise Refusal(400, f"{asked.format[:SHOWN]} format is not supported")
+        raise Refusal(400, messages.NO_FORMAT, format=asked.format[:SHOWN])
     for language in dict.fromkeys(origin.language for origin in found):
         require_direction(server, language, target)
     with refusing(server):
@@ -69,15 +70,15 @@ def refusing(server: Server) -> Generator[None]:
 def _within_limits(server: Server, asked: Translate, allowance: Allowance) -> None:
     limits, longest = server.settings.limits, max(map(len, asked.texts))
     if asked.alternatives > limits.alternatives:
-        raise invalid(f"alternatives parameter must be <= {limits.alternatives}")
+        raise Refusal(400, messages.TOO_MANY_ALTERNATIVES, most=limits.alternatives)
     if limits.batch is not None and len(asked.texts) > limits.batch:
-        raise invalid(f"request ({len(asked.texts)}) exceeds text limit ({limits.batch})")
+        raise Refusal(400, messages.TOO_LONG, size=len(asked.texts), most=limits.batch)
     if allowance.characters is not None and longest > allowance.characters:
-        raise invalid(f"request ({longest}) exceeds text limit ({allowance.characters})")
+        raise Refusal(400, messages.TOO_LONG, size=longest, most=allowance.characters)
     if len(asked.glossary) > limits.glossary:
-        raise invalid(f"glossary ({len(asked.glossary)}) exceeds limit ({limits.glossary})")
+        raise Refusal(400, messages.TOO_MANY_TERMS, size=len(asked.glossary), most=limits.glossary)
     if asked.model is not None and asked.model not in (models := server.engine.status().models):
-        raise invalid(f"there is no such model; there are {', '.join(models)}")
+        raise Refusal(400, messages.NO_MODEL, models=", ".join(models))
 
 
 class _Texts:
