@@ -11,7 +11,9 @@ installed := $(VENV)/.installed
 pip_install := $(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow check format lint types
+export NODE_PATH := $(NODE_PATH):$(abspath $(VENV))/npm/node_modules
+
+.PHONY: help install demo test clients slow check format lint types
 
 help:  ## show these commands
 	@sed -n 's/^\([a-z]*\):.*##/  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -32,6 +34,10 @@ demo: $(installed)  ## train, score and use a translator on the built-in corpus,
 
 test: $(installed)  ## the fast tests
 	$(bin)/pytest -m "not slow" -n $(JOBS) --dist worksteal
+
+clients: $(installed)  ## the tests with clients nobody here wrote; npm fetches one of them, and `make test` finds it then
+	npm install --silent --no-fund --no-audit --prefix $(VENV)/npm libretranslate-ts@0.5.12
+	$(bin)/pytest tests/serving/api/test_clients.py
 
 slow: $(installed)  ## the slow tests
 	$(bin)/pytest -m slow -n $(JOBS) --dist worksteal

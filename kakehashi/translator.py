@@ -196,6 +196,19 @@ class Translator:
         worded = None if wording is None else _Worded(wording, self.segmenters.target, self.config)
         return self._stream(iter(lines), window, _Request(count, start, worded, decoding, detail))
 
+    @torch.inference_mode()
+    def align(self, text: str, translation: str) -> list[Link]:
+        """What somebody's translation goes back to: where the model looks as it is told to write that. None where one
+        of the two is too long for it. Raises UserError for a model that does not attend to its source."""
+        source, target = self.segmenters
+        read, written = source.encode(text), target.encode(translation)
+        if max(len(read), len(written)) >= self.max_source_tokens:
+            return []
+        tokens = torch.tensor([[self.model.target_vocabulary.begin, *written]], device=self.device)
+        output = self.model.decode(tokens, self.model.encode(*self._collate([read])), alignment=True)
+        spans = placed(source.spans(text), text, 0), placed(target.spans(translation), translation, 0)
+        return links(output.attention[0, : len(written), : len(read)].cpu(), *spans)
+
     def _stream(self, lines: Iterator[str], window: int, request: _Request) -> Iterator[Translation]:
         worded = request.worded
         while batch := list(islice(lines, window)):

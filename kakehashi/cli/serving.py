@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from kakehashi.cli.program import app, example
+from kakehashi.cli.training import demo
 from kakehashi.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,11 +59,20 @@ def serve(
     given = [f"{name}={value}" for name, value in (("host", host), ("port", port)) if value is not None]
     chosen = load_settings(settings, os.environ, [*options, *given])
     if not models and not DEMO.is_dir():
+        _offer_demo()
+    run(models or [DEMO], chosen)
+
+
+def _offer_demo() -> None:
+    """Makes the demo's model where somebody says yes to that; where nobody can be asked, says how."""
+    if not sys.stdin.isatty() or not typer.confirm(
+        "There is no model to serve. Train the demo's now, a small one from English to Japanese, in some minutes?"
+    ):
         raise UserError(
             "no model to serve: name a model directory, or make the demo's with `kakehashi demo`, "
             "which takes some minutes, and say `kakehashi serve` again"
         )
-    run(models or [DEMO], chosen)
+    demo()
 
 
 @corrections.command(epilog=example("kakehashi corrections export corrections.sqlite --format tsv > corrections.tsv"))

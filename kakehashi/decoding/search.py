@@ -195,12 +195,7 @@ def _predict(
 
 
 def _aligned(before_BFTS: Tensor, output: Output) -> Tensor:
-    if output.alignment is None:
-        raise UserError(
-            "this model has no attention to its source, which alone could tell what a translated word goes back to: "
-            "leave the alignment out, and the coverage_penalty"
-        )
-    new_RS = output.alignment[:, -1].float()
+    new_RS = output.attention[:, -1]
     return torch.cat([before_BFTS, new_RS.unflatten(0, before_BFTS.shape[:2])[:, :, None]], 2)
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from kakehashi.errors import UserError
 from kakehashi.nn.mixers.protocol import Encoded, Losses
 from kakehashi.nn.state import State
 
@@ -50,6 +51,16 @@ class Output:
             return self.project(self.hidden)
         logits = self.hidden @ self.projection.T
         return logits if self.bias is None else logits + self.bias
+
+    @property
+    def attention(self) -> Tensor:
+        """The alignment that was asked for, in fp32. Raises UserError where no attention tells."""
+        if self.alignment is None:
+            raise UserError(
+                "this model has no attention to its source, which alone could tell what a translated word goes back "
+                "to: leave the alignment out, and the coverage_penalty"
+            )
+        return self.alignment.float()
 
 
 class Encoder(Protocol):

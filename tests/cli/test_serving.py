@@ -1,10 +1,15 @@
 """`kakehashi serve` before it begins, and `kakehashi corrections`."""
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
 
+from kakehashi.cli import serving
 from kakehashi.data.corpus import Corpus, Pair, read_pairs
+from kakehashi.errors import UserError
+from kakehashi.serving.api import server
 from kakehashi.serving.corrections.memory import Entry, Memory, MemorySettings
 from tests.cli.conftest import Run
 
@@ -22,6 +27,27 @@ from tests.cli.conftest import Run
 def test_mistakes(run: Run, arguments: list[str], said: str) -> None:
     ended = run("serve", *arguments)
     assert ended.code == 2 and said in ended.err
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_demo_is_offered_to_who_can_be_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    begun: list[object] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(serving, "demo", lambda: begun.append("demo"))
+    monkeypatch.setattr(server, "serve", lambda models, settings: begun.append((models, settings.port)))
+    monkeypatch.setattr(sys, "stdin", Terminal("n\ny\n"))
+    with pytest.raises(UserError, match="no model to serve"):
+        serving.serve()
+    assert begun == []
+    serving.serve(["port=7"])
+    assert begun == ["demo", ([serving.DEMO], 7)]
+    serving.DEMO.mkdir(parents=True)
+    serving.serve()
+    assert begun[2:] == [([serving.DEMO], 5000)], "it is there: nothing is asked"
 
 
 def test_corrections_in_and_out(run: Run, tmp_path: Path) -> None:

@@ -1,10 +1,7 @@
-"""From what a client asked to what it gets: languages found, corrections looked up, the rest translated.
-
-Another way to write a text than plain (`format`) is one function in `FORMATS`.
-"""
+"""From what a client asked to what it gets: languages found, corrections looked up, the rest translated."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
@@ -14,12 +11,14 @@ from starlette.requests import ClientDisconnect
 
 from kakehashi.data.terms import Wording
 from kakehashi.errors import UserError
+from kakehashi.serving.api import messages
 from kakehashi.serving.api.context import Admitted, Server
+from kakehashi.serving.api.formats import FORMATS, Written
 from kakehashi.serving.api.limits import Allowance
 from kakehashi.serving.api.origins import AUTO, SHOWN, Origin, known, no_direction, origins, percent, require_direction
+from kakehashi.serving.api.recall import Recalled, recall, translations
 from kakehashi.serving.api.refusals import Refusal, busy, invalid
 from kakehashi.serving.api.schemas import Translate
-from kakehashi.serving.api.segments import translate_html
 from kakehashi.serving.api.turns import Turns, together
 from kakehashi.serving.corrections.memory import Correction, Match
 from kakehashi.serving.engine.protocol import Answer, Broken, Busy, Request, TooLate, UnknownDirection, Word
@@ -28,16 +27,14 @@ T = TypeVar("T")
 
 AGAIN = 1.0  # seconds after which to try again what failed by no fault of the client
 
-FORMATS: dict[str, Callable[[Turns, Request], Awaitable[Answer]]] = {"text": Turns.translate, "html": translate_html}
-
 
 @dataclass(frozen=True)
 class Item:
-    """A text's answer, the correction that it is, if any, and similar ones where they are asked for."""
+    """A text's answer, the corrections in it and, where they are asked for, these and those of similar texts."""
 
     origin: Origin
     answer: Answer
-    correction: Correction | None
+    used: Sequence[Correction]
     matches: Sequence[Match]
 
 
@@ -48,12 +45,11 @@ async def answered(server: Server, admitted: Admitted[Translate]) -> dict[str, A
     found = await origins(server, asked.texts, asked.source)
     target = known(server, asked.target)
     if asked.format not in FORMATS:
-        raise Refusal(400, f"{asked.format[:SHOWN]} format is not supported")
+        raise Refusal(400, messages.NO_FORMAT, format=asked.format[:SHOWN])
     for language in dict.fromkeys(origin.language for origin in found):
         require_direction(server, language, target)
-    corrections = await asyncio.to_thread(_corrections, server, asked.texts, found, target)
     with refusing(server):
-        return _response(asked, await _Texts(server, asked, target).all(found, corrections))
+        return _response(asked, await _Texts(server, asked, target).all(found))
 
 
 @contextmanager
@@ -74,27 +70,15 @@ def refusing(server: Server) -> Generator[None]:
 def _within_limits(server: Server, asked: Translate, allowance: Allowance) -> None:
     limits, longest = server.settings.limits, max(map(len, asked.texts))
     if asked.alternatives > limits.alternatives:
-        raise invalid(f"alternatives parameter must be <= {limits.alternatives}")
+        raise Refusal(400, messages.TOO_MANY_ALTERNATIVES, most=limits.alternatives)
     if limits.batch is not None and len(asked.texts) > limits.batch:
-        raise invalid(f"request ({len(asked.texts)}) exceeds text limit ({limits.batch})")
+        raise Refusal(400, messages.TOO_LONG, size=len(asked.texts), most=limits.batch)
     if allowance.characters is not None and longest > allowance.characters:
-        raise invalid(f"request ({longest}) exceeds text limit ({allowance.characters})")
+        raise Refusal(400, messages.TOO_LONG, size=longest, most=allowance.characters)
     if len(asked.glossary) > limits.glossary:
-        raise invalid(f"glossary ({len(asked.glossary)}) exceeds limit ({limits.glossary})")
+        raise Refusal(400, messages.TOO_MANY_TERMS, size=len(asked.glossary), most=limits.glossary)
     if asked.model is not None and asked.model not in (models := server.engine.status().models):
-        raise invalid(f"there is no such model; there are {', '.join(models)}")
-
-
-def _corrections(server: Server, texts: Sequence[str], found: Sequence[Origin], target: str) -> list[Correction | None]:
-    """What the memory answers, asked once for each source language."""
-    corrections: list[Correction | None] = [None] * len(texts)
-    for language in dict.fromkeys(origin.language for origin in found):
-        places = [i for i, origin in enumerate(found) if origin.language == language]
-        answers = server.memory.answers(language, target, [texts[i] for i in places])
-        for i, answer in zip(places, answers, strict=True):
-            corrections[i] = answer
-    server.metrics.memory.inc(sum(correction is not None for correction in corrections))
-    return corrections
+        raise Refusal(400, messages.NO_MODEL, models=", ".join(models))
 
 
 class _Texts:
@@ -105,30 +89,35 @@ class _Texts:
         self._wording = Wording(asked.glossary) if asked.glossary else None
         self._turns = Turns(server.engine)
 
-    async def all(self, found: Sequence[Origin], corrections: Sequence[Correction | None]) -> list[Item]:
-        return await together(self._item(*each) for each in zip(self._asked.texts, found, corrections, strict=True))
+    async def all(self, found: Sequence[Origin]) -> list[Item]:
+        """The memory is asked once for each source language."""
+        asked = self._asked
+        written = await asyncio.to_thread(lambda: list(map(FORMATS[asked.format], asked.texts)))
+        texts: dict[str, list[str]] = {}
+        for origin, each in zip(found, written, strict=True):
+            texts.setdefault(origin.language, []).extend(each.texts)
+        recalled = {
+            language: await recall(self._server.memory, language, self._target, some, self._wording)
+            for language, some in texts.items()
+        }
+        items = zip(asked.texts, written, found, strict=True)
+        return await together(self._item(text, each, origin, recalled[origin.language]) for text, each, origin in items)
 
-    async def _item(self, text: str, origin: Origin, correction: Correction | None) -> Item:
-        answer = await self._answer(text, origin, correction)
+    async def _item(self, text: str, written: Written, origin: Origin, recalled: Recalled) -> Item:
+        answer = await written.translate(self._turns, self._request(text, origin, recalled))
+        others = dict.fromkeys(other for other in answer.alternatives if other != answer.text)
+        answer = replace(answer, alternatives=tuple(others)[: self._asked.alternatives])
+        self._server.metrics.memory.inc(bool(answer.known))
+        used = list(dict.fromkeys(recalled[part] for part in answer.known))
         matches: list[Match] = []
         if self._asked.matches:
-            matches = await asyncio.to_thread(self._server.memory.similar, origin.language, self._target, text)
-        return Item(origin, answer, correction, matches)
+            similar = await asyncio.to_thread(self._server.memory.similar, origin.language, self._target, text)
+            matches = [Match(correction, 100.0) for correction in used]
+            matches += [match for match in similar if match.correction not in used]
+        return Item(origin, answer, used, matches)
 
-    async def _answer(self, text: str, origin: Origin, correction: Correction | None) -> Answer:
-        """A correction in the engine's place; what the engine would have said is then the first alternative."""
-        if correction is None:
-            answer = await self._translated(text, origin)
-        elif not self._asked.alternatives:
-            return Answer(_within(text, correction.entry.target))
-        else:
-            own = await self._translated(text, origin)
-            answer = Answer(_within(text, correction.entry.target), (own.text, *own.alternatives))
-        others = dict.fromkeys(other for other in answer.alternatives if other != answer.text)
-        return replace(answer, alternatives=tuple(others)[: self._asked.alternatives])
-
-    async def _translated(self, text: str, origin: Origin) -> Answer:
-        request = Request(
+    def _request(self, text: str, origin: Origin, recalled: Recalled) -> Request:
+        return Request(
             text,
             origin.language,
             self._target,
@@ -137,14 +126,8 @@ class _Texts:
             wording=self._wording,
             deadline=self._server.settings.deadline,
             model=self._asked.model,
+            known=translations(recalled),
         )
-        return await FORMATS[self._asked.format](self._turns, request)
-
-
-def _within(text: str, target: str) -> str:
-    """A translation between the white space that surrounds its text."""
-    start = len(text) - len(text.lstrip())
-    return text[:start] + target + text[len(text.rstrip()) :]
 
 
 def _response(asked: Translate, items: Sequence[Item]) -> dict[str, Any]:
@@ -162,24 +145,25 @@ def _response(asked: Translate, items: Sequence[Item]) -> dict[str, Any]:
     if asked.alignment:
         parts["alignment"] = [[asdict(link) for link in item.answer.links] for item in items]
     if asked.matches:
-        parts["matches"] = [[_match(match, item.correction) for match in item.matches] for item in items]
+        parts["matches"] = [[_match(match, item.used) for match in item.matches] for item in items]
     if asked.notes:
         parts["notes"] = [item.answer.notes for item in items]
     return {name: values if isinstance(asked.q, list) else values[0] for name, values in parts.items()}
 
 
 def _word(word: Word) -> dict[str, Any]:
-    return {"start": word.start, "end": word.end, "confidence": percent(word.probability)}
+    share = word.probability
+    return {"start": word.start, "end": word.end, "confidence": None if share is None else percent(share)}
 
 
-def _match(match: Match, answer: Correction | None) -> dict[str, Any]:
+def _match(match: Match, used: Sequence[Correction]) -> dict[str, Any]:
     correction = match.correction
     return {
         "q": correction.entry.source,
         "s": correction.entry.target,
         "state": correction.state,
         "score": round(match.score, 1),
-        "answered": correction == answer,
+        "answered": correction in used,
     }
 
 

@@ -1,7 +1,5 @@
 """The application: routes, what surrounds them, errors as JSON. Another part of the API is a router in `ROUTERS`."""
 
-from http import HTTPStatus
-
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
@@ -9,7 +7,14 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from kakehashi.serving.api import routes_corrections, routes_files, routes_operation, routes_page, routes_translate
+from kakehashi.serving.api import (
+    messages,
+    routes_corrections,
+    routes_files,
+    routes_operation,
+    routes_page,
+    routes_translate,
+)
 from kakehashi.serving.api.codes import Codes
 from kakehashi.serving.api.context import Server
 from kakehashi.serving.api.limits import Gate
@@ -57,9 +62,9 @@ def create_app(engine: Engine, memory: Memory, settings: ServerSettings) -> Fast
     return app
 
 
-async def _refused(_: Request, error: Exception) -> JSONResponse:
+async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refusal)
-    return JSONResponse({"error": error.text}, error.status, error.headers)
+    return error.response(request)
 
 
 async def _no_database(request: Request, error: Exception) -> JSONResponse:
@@ -68,12 +73,13 @@ async def _no_database(request: Request, error: Exception) -> JSONResponse:
     return await _refused(request, busy(AGAIN))
 
 
-async def _no_route(_: Request, error: Exception) -> JSONResponse:
+async def _no_route(request: Request, error: Exception) -> JSONResponse:
     """404 and 405, with the methods that there are."""
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": HTTPStatus(error.status_code).phrase}, error.status_code, error.headers)
+    message = messages.NO_METHOD if error.status_code == 405 else messages.NOT_FOUND
+    return Refusal(error.status_code, message, error.headers).response(request)
 
 
-async def _not_found(_: Request, error: Exception) -> JSONResponse:
+async def _not_found(request: Request, error: Exception) -> JSONResponse:
     """A part of a path that is not what the route takes."""
-    return JSONResponse({"error": HTTPStatus.NOT_FOUND.phrase}, HTTPStatus.NOT_FOUND)
+    return Refusal(404, messages.NOT_FOUND).response(request)

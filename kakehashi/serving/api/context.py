@@ -7,11 +7,12 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 from fastapi import Depends, Request
 from pydantic import BaseModel, SecretStr
 
+from kakehashi.serving.api import messages
 from kakehashi.serving.api.codes import Codes
 from kakehashi.serving.api.limits import Allowance, Gate, hashed
 from kakehashi.serving.api.metrics import Metrics
 from kakehashi.serving.api.parameters import parameters, query_parameters
-from kakehashi.serving.api.refusals import Refusal, unauthorised
+from kakehashi.serving.api.refusals import Refusal
 from kakehashi.serving.api.schemas import Asked, checked
 from kakehashi.serving.api.settings import ServerSettings
 from kakehashi.serving.api.shelf import Shelf
@@ -88,13 +89,13 @@ def _bearer(request: Request) -> str:
 def require_bearer(request: Request, secret: SecretStr) -> None:
     """Raises Refusal (401) unless the request bears the secret."""
     if hashed(_bearer(request)) != hashed(secret.get_secret_value()):
-        raise unauthorised("This needs the header `Authorization: Bearer KEY` with the right key.")
+        raise Refusal(401, messages.NO_BEARER, {"WWW-Authenticate": "Bearer"})
 
 
 async def reviewer(request: Request, server: ThisServer) -> None:
     """The dependency of a route for reviewers. Wrong keys count against the limits. Raises Refusal."""
     if server.settings.admin_key is None:
-        raise Refusal(403, "Reviewing is disabled on this server.")
+        raise Refusal(403, messages.NO_REVIEWING)
     server.gate.count(server.gate.client(None, _address(request)), 1)
     require_bearer(request, server.settings.admin_key)
 

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field, PositiveInt, SecretStr
 
 from kakehashi.config import Config
+from kakehashi.serving.api import messages
 from kakehashi.serving.api.refusals import Refusal, later
 
 STEPS = 60
@@ -29,9 +30,6 @@ SECONDS: dict[Period, int] = {"minute": 60, "hour": 3_600, "day": 86_400}
 class Rate:
     limit: int
     period: Period
-
-    def __str__(self) -> str:
-        return f"{self.limit} per 1 {self.period}"
 
 
 class Allowance(Config):
@@ -155,19 +153,20 @@ class Gate:
         if waits and (longest := max(waits, key=lambda each: each[0]))[0] > 0:
             if record.violations:
                 record.violations.add(1, now)
-            raise later(429, f"Slowdown: {longest[1]}", longest[0])
+            wait, rate = longest
+            raise later(429, messages.SLOWDOWN[rate.period], wait, limit=rate.limit)
         if record.violations and record.violations.wait(1, now) > 0:
-            raise Refusal(403, "Too many request limits violations")
+            raise Refusal(403, messages.SHUT_OUT)
         for usage in record.usages:
             usage.add(cost, now)
 
     def check(self, key: str | None) -> None:
         """Raises Refusal where a key is not known (403), or there is none and one is required (400)."""
         if key and self._allowances and hashed(key) not in self._allowances:
-            raise Refusal(403, "Invalid API key")
+            raise Refusal(403, messages.WRONG_KEY)
         if self._access.required and not key:
-            whom = f"Visit {self._access.link}" if self._access.link else "Please contact the server operator"
-            raise Refusal(400, f"{whom} to get an API key")
+            link = self._access.link
+            raise Refusal(400, messages.KEY_FROM_LINK if link else messages.KEY_FROM_OPERATOR, link=link)
 
     def _record(self, client: Client) -> _Record:
         record = self._records.get(client.name)

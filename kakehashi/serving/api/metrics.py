@@ -74,7 +74,9 @@ class Metrics:
             registry=self._registry,
         )
         self.items = Counter("kakehashi_items", "Texts that were asked for.", ["endpoint"], registry=self._registry)
-        self.memory = Counter("kakehashi_memory_answers", "Texts that a correction answered.", registry=self._registry)
+        self.memory = Counter(
+            "kakehashi_memory_answers", "Texts in which a correction answered.", registry=self._registry
+        )
 
     def render(self) -> bytes:
         return generate_latest(self._registry)

@@ -10,18 +10,18 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kakehashi.serving.api import messages
 from kakehashi.serving.api.logs import logger
 from kakehashi.serving.api.metrics import Metrics
-from kakehashi.serving.api.refusals import FAULT
+from kakehashi.serving.api.refusals import Refusal, later
 
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}  # another one is a client's own word
 GONE = 499  # in logs and figures: the client went away before it was answered (nginx's number)
-STOPPING = "The server is stopping: try again later."
-TOO_LARGE = "The data value transmitted exceeds the capacity limit."
+RESTARTING = 10.0  # seconds until another server may be there
 CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Headers": "Authorization, Content-Type",
@@ -50,25 +50,22 @@ class Surroundings:
                 exchange.status = exchange.status or GONE
             except asyncio.CancelledError:  # the server stops, and its patience with what was begun is at an end
                 if not exchange.status:
-                    stopping = JSONResponse({"error": STOPPING}, 503, {"Retry-After": "10"})
-                    await stopping(exchange.scope, exchange.receive, exchange.send)
+                    await exchange.refuse(later(503, messages.STOPPING, RESTARTING))
             except Exception:
                 logger.exception("a fault of ours", extra={"request": exchange.id})
                 if not exchange.status:
-                    await JSONResponse({"error": FAULT}, 500)(exchange.scope, exchange.receive, exchange.send)
+                    await exchange.refuse(Refusal(500, messages.FAULT))
         self._note(exchange)
 
     async def _answer(self, exchange: "_Exchange") -> None:
-        answer: ASGIApp = self._app
-        if exchange.method == "OPTIONS":
-            answer = Response()
-        elif exchange.announced > self._body:
-            answer = _too_large()
         try:
+            if exchange.announced > self._body:
+                raise _TooLarge
+            answer: ASGIApp = Response() if exchange.method == "OPTIONS" else self._app
             await answer(exchange.scope, exchange.receive, exchange.send)
         except _TooLarge:
             if not exchange.status:
-                await _too_large()(exchange.scope, exchange.receive, exchange.send)
+                await exchange.refuse(Refusal(413, messages.TOO_LARGE, {"Connection": "close"}))
 
     def _note(self, exchange: "_Exchange") -> None:
         seconds = time.perf_counter() - exchange.began
@@ -90,10 +87,6 @@ class _TooLarge(Exception):
     """More came than may."""
 
 
-def _too_large() -> Response:
-    return JSONResponse({"error": TOO_LARGE}, 413, {"Connection": "close"})
-
-
 class _Exchange:
     """One request and its response, watched on their way. HEAD is answered as GET; the server leaves out the body."""
 
@@ -105,6 +98,9 @@ class _Exchange:
         self._receive, self._send, self._limit = receive, send, limit
         lengths = [value for name, value in scope["headers"] if name == b"content-length"]
         self.announced = int(lengths[0]) if lengths and lengths[0].isdigit() else 0
+
+    async def refuse(self, refusal: Refusal) -> None:
+        await refusal.response(HTTPConnection(self.scope))(self.scope, self.receive, self.send)
 
     async def receive(self) -> Message:
         message = await self._receive()

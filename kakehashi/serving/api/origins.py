@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kakehashi.serving.api import messages
 from kakehashi.serving.api.codes import shown
 from kakehashi.serving.api.context import Server
 from kakehashi.serving.api.refusals import Refusal
@@ -34,7 +35,7 @@ def known(server: Server, text: str) -> str:
     """The engine's code for a client's. Raises Refusal where it knows no such language."""
     code = server.codes.read(text)
     if code is None:
-        raise Refusal(400, f"{text[:SHOWN]} is not supported")
+        raise Refusal(400, messages.NO_LANGUAGE, language=text[:SHOWN])
     return code
 
 
@@ -46,7 +47,7 @@ def require_direction(server: Server, source: str, target: str) -> None:
 
 def no_direction(server: Server, source: str, target: str) -> Refusal:
     title = server.codes.title
-    return Refusal(400, f"{title(target)} is not available as a target language from {title(source)}")
+    return Refusal(400, messages.NO_DIRECTION, target=title(target), source=title(source))
 
 
 def shown_detection(found: Detection) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def _detected(server: Server, texts: Sequence[str]) -> list[Origin]:
         return [origin for origin in found if origin is not None]
     of_all = _origin(server, "\n".join(texts))
     if of_all is None:
-        raise Refusal(400, f"{AUTO} is not supported")
+        raise Refusal(400, messages.NO_LANGUAGE, language=AUTO)
     return [origin or of_all for origin in found]
 
 

@@ -15,6 +15,7 @@ from fastapi import Request
 from pydantic_core import from_json
 from python_multipart.multipart import Field, File, parse_form
 
+from kakehashi.serving.api import messages
 from kakehashi.serving.api.refusals import Refusal, broken_request
 
 MOST_FIELDS = 1_000
@@ -39,13 +40,13 @@ async def parameters(request: Request) -> dict[str, Any]:
         async with asyncio.timeout(SLOWEST):
             body = await request.body()
     except TimeoutError as error:
-        raise Refusal(408, "The request took too long to arrive.") from error
+        raise Refusal(408, messages.SLOW_REQUEST) from error
     try:
         values: Any = from_json(body, allow_inf_nan=False) if is_json else _form(request, kind, body)
     except ValueError as error:
         raise broken_request() from error
     if not isinstance(values, dict):
-        raise Refusal(400, "Invalid JSON format")
+        raise Refusal(400, messages.NO_OBJECT)
     return _given(cast(dict[str, Any], values))
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import StreamingResponse
 
 from kakehashi.errors import UserError
+from kakehashi.serving.api import messages
 from kakehashi.serving.api.codes import shown
 from kakehashi.serving.api.context import Admitted, Server, ThisServer, admitted, from_anywhere, from_query, reviewer
 from kakehashi.serving.api.openapi import body, query, refusals
@@ -44,7 +45,7 @@ async def suggest(
     """Suggest a better translation. After this has answered, the suggestion is on the disk."""
     asked = admission.asked
     if server.settings.memory.suggestions == "off":
-        raise Refusal(403, "Suggestions are disabled on this server.")
+        raise Refusal(403, messages.NO_SUGGESTIONS)
     (origin,) = await origins(server, [asked.q], asked.source)
     entry = Entry(origin.language, known(server, asked.target), asked.q, asked.s)
     await asyncio.to_thread(server.memory.add, entry)
@@ -75,9 +76,9 @@ async def decide(
     try:
         found = await asyncio.to_thread(server.memory.decide, number, decision.state, decision.s)
     except Duplicate as error:
-        raise Refusal(409, "This text has a correction with the same translation already.") from error
+        raise Refusal(409, messages.TWICE) from error
     if found is None:
-        raise Refusal(404, f"There is no correction {number}.")
+        raise Refusal(404, messages.NO_CORRECTION, number=number)
     return _shown(found)
 
 
@@ -86,7 +87,7 @@ async def export(server: ThisServer, asked: Annotated[Exchange, Depends(from_any
     """Corrections as TMX, or those of one language pair as TSV."""
     source, target = (_code(server, code) for code in (asked.source, asked.target))
     if asked.format == "tsv" and (source is None or target is None):
-        raise invalid("TSV holds one language pair: name source and target")
+        raise Refusal(400, messages.ONE_PAIR)
     kind, write = WRITERS[asked.format]
     pieces = write(server.memory.all(Selection(asked.state, source, target)))
     name = f"corrections.{asked.format}"
@@ -110,7 +111,7 @@ def _read(server: Server, file: BytesIO, asked: Exchange) -> Iterator[Entry]:
     if asked.format == "tmx":
         return read_tmx(file, list(server.codes.languages))
     if asked.source is None or asked.target is None:
-        raise invalid("TSV names no languages: name source and target")
+        raise Refusal(400, messages.NO_PAIR)
     return read_tsv(file, known(server, asked.source), known(server, asked.target))
 
 

@@ -10,12 +10,14 @@ from starlette.responses import FileResponse
 
 from kakehashi.errors import UserError
 from kakehashi.serving import documents
+from kakehashi.serving.api import messages
 from kakehashi.serving.api.answering import refusing, unless_gone
 from kakehashi.serving.api.codes import shown
 from kakehashi.serving.api.context import Admitted, Server, ThisServer, admitted
 from kakehashi.serving.api.openapi import form, refusals
 from kakehashi.serving.api.origins import known, origins, require_direction
 from kakehashi.serving.api.parameters import Upload
+from kakehashi.serving.api.recall import recall, translations
 from kakehashi.serving.api.refusals import Refusal, broken_request, invalid
 from kakehashi.serving.api.schemas import TranslatedFile, TranslateFile
 from kakehashi.serving.api.segments import translate_segments
@@ -46,7 +48,7 @@ async def download_file(
     """Fetch a translated file. Whoever knows its name may, for a while."""
     path = server.shelf.get(name)
     if path is None:
-        raise Refusal(404, "There is no such file, or no longer.")
+        raise Refusal(404, messages.NO_FILE)
     return FileResponse(path, filename=name.partition(".")[2], media_type="application/octet-stream")
 
 
@@ -59,7 +61,7 @@ class _File:
 async def _translated(server: Server, asked: TranslateFile) -> str:
     """The name of the translation. Raises Refusal."""
     if not server.settings.files.enabled:
-        raise Refusal(403, "Files translation are disabled on this server.")
+        raise Refusal(403, messages.NO_FILES)
     if not isinstance(asked.file, Upload):
         raise broken_request()
     target = known(server, asked.target)
@@ -68,23 +70,26 @@ async def _translated(server: Server, asked: TranslateFile) -> str:
     prose = "\n".join(segment.text for segment in segments)[:TOLD]
     (origin,) = await origins(server, [prose], asked.source)
     require_direction(server, origin.language, target)
-    whole = Text("", origin.language, target, deadline=server.settings.deadline)
+    recalled = await recall(server.memory, origin.language, target, [segment.text for segment in segments])
+    deadline = server.settings.deadline
+    whole = Text("", origin.language, target, deadline=deadline, known=translations(recalled))
     with refusing(server):
         answers = await translate_segments(Turns(server.engine), whole, segments)
-        translations = [documents.Translated(answer.text, answer.links) for answer in answers]
-        data = await asyncio.to_thread(file.document.render, translations)
+        server.metrics.memory.inc(any(answer.known for answer in answers))
+        translated = [documents.Translated(answer.text, answer.links) for answer in answers]
+        data = await asyncio.to_thread(file.document.render, translated)
         return await asyncio.to_thread(server.shelf.put, file.name, shown(target), data)
 
 
 def _opened(upload: Upload, target: str) -> _File:
     name = PurePath(upload.name.replace("\\", "/")).name
     if not name:
-        raise Refusal(400, "Invalid filename")
+        raise Refusal(400, messages.NO_NAME)
     if PurePath(name).suffix.lower() not in documents.EXTENSIONS:
-        raise invalid("file format not supported")
+        raise Refusal(400, messages.NO_KIND)
     data = upload.file.read()
     if not data:
-        raise invalid("empty file")
+        raise Refusal(400, messages.EMPTY_FILE)
     try:
         return _File(name, documents.open(name, data, target))
     except UserError as error:

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
+from kakehashi.serving.api import messages
 from kakehashi.serving.api.context import ThisServer, require_bearer
 from kakehashi.serving.api.openapi import refusals
 from kakehashi.serving.api.refusals import Refusal, busy
@@ -31,7 +32,7 @@ async def ready(server: ThisServer) -> dict[str, str]:
 async def metrics(request: Request, server: ThisServer) -> Response:
     """Figures for Prometheus."""
     if not server.settings.metrics.enabled:
-        raise Refusal(404, "Metrics are disabled on this server.")
+        raise Refusal(404, messages.NO_METRICS)
     if server.settings.metrics.token is not None:
         require_bearer(request, server.settings.metrics.token)
     return Response(server.metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from kakehashi.serving.api.refusals import Refusal, invalid
-from kakehashi.serving.corrections.memory import State, tidy
+from kakehashi.serving.api import messages
+from kakehashi.serving.api.refusals import Refusal
+from kakehashi.serving.corrections.memory import BLANK, State, tidy
 
 LARGEST = 2**31 - 1  # number of a correction
 
@@ -106,7 +107,7 @@ class Exchange(BaseModel):
 
 M = TypeVar("M", bound=BaseModel)
 
-_WANTED = {"q": "is not a text or a list of texts", "alternatives": "is not a number"}
+_WANTED = {"q": messages.NO_TEXT, "alternatives": messages.NO_NUMBER}
 
 
 def checked(schema: type[M], values: dict[str, Any]) -> M:
@@ -121,9 +122,13 @@ def checked(schema: type[M], values: dict[str, Any]) -> M:
 
 def _refused(name: str, type: str, message: str) -> Refusal:
     if type == "missing":
-        return invalid(f"missing {name} parameter")
-    said = message.removeprefix("Value error, ").replace("Input should", "should")
-    return invalid(f"{name} parameter {said if type == 'value_error' else _WANTED.get(name, said)}")
+        return Refusal(400, messages.MISSING, name=name)
+    problem = message.removeprefix("Value error, ").replace("Input should", "should")
+    if problem == BLANK:
+        return Refusal(400, messages.BLANK, name=name)
+    if type != "value_error" and name in _WANTED:
+        return Refusal(400, _WANTED[name], name=name)
+    return Refusal(400, messages.WRONG, name=name, problem=problem)
 
 
 class Error(BaseModel):
@@ -142,11 +147,11 @@ class LanguageShown(BaseModel):
 
 
 class WordShown(BaseModel):
-    """Characters of the translation, and how sure the model is of them, from 0 to 100."""
+    """Characters of the translation, and how sure the model is of them, from 0 to 100; null: they are a correction."""
 
     start: int
     end: int
-    confidence: float
+    confidence: float | None
 
 
 class LinkShown(BaseModel):
@@ -171,7 +176,8 @@ class CorrectionShown(BaseModel):
 
 
 class MatchShown(BaseModel):
-    """A correction of the same text (score 100) or of a similar one; `answered`: it is the translation given."""
+    """A correction of the same text (score 100) or of a similar one; `answered`: it is the translation given, or a part
+    of it, and then `q` is that part of the text."""
 
     q: str
     s: str

@@ -1,6 +1,5 @@
 """Texts with tags, of HTML and of documents, translated segment by segment."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,19 +7,7 @@ from kakehashi.data.terms import Wording
 from kakehashi.errors import UserError
 from kakehashi.serving.api.turns import Turns, together
 from kakehashi.serving.engine.protocol import Answer, Request
-from kakehashi.serving.markup.html import Markup
-from kakehashi.serving.markup.inline import Segment, Translated
-
-
-async def translate_html(turns: Turns, request: Request) -> Answer:
-    """The answer to a text in HTML: its notes are those of all segments, and its confidence the least sure one's.
-    There are no alternatives, words or links: these would be places in markup."""
-    markup = await asyncio.to_thread(Markup, request.text)
-    answers = await translate_segments(turns, request, markup.segments)
-    text = await asyncio.to_thread(markup.render, [Translated(each.text, each.links) for each in answers])
-    sure = [each.confidence for each in answers if each.confidence is not None]
-    notes = dict.fromkeys(note for each in answers for note in each.notes)
-    return Answer(text, confidence=min(sure, default=None), notes=tuple(notes))
+from kakehashi.serving.markup.inline import Segment
 
 
 async def translate_segments(turns: Turns, request: Request, segments: Sequence[Segment]) -> list[Answer]:

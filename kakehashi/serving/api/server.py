@@ -24,6 +24,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def serve(models: Sequence[Path], settings: ServerSettings) -> None:
     """Serves until SIGTERM or SIGINT. Raises UserError when it cannot begin."""
     write_json_lines(sys.stderr)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # who goes away, client or worker, does not end the server
     asyncio.run(_serve(models, settings))
 
 

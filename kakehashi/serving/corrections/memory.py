@@ -15,6 +15,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -35,6 +36,7 @@ State = Literal["pending", "approved", "rejected"]
 FORMAT = 1  # raise it when a table changes
 LONGEST_FUZZY = 2_000  # characters of a text that is looked for among its like: the work grows with the square
 BLOCK = 500  # rows at a time
+BLANK = "must not be blank"
 
 _METADATA = sql.MetaData()
 _FORMAT = sql.Table("kakehashi_format", _METADATA, sql.Column("version", sql.Integer, primary_key=True))
@@ -131,7 +133,7 @@ def tidy(text: str) -> str:
     if match := _NO_TEXT.search(text):
         raise ValueError(f"must be text, and U+{ord(match[0]):04X} is none")
     if not (plain := _plain(text)):
-        raise ValueError("must not be blank")
+        raise ValueError(BLANK)
     return plain
 
 
@@ -288,13 +290,17 @@ def _engine(url: sql.URL) -> sql.Engine:
 
 
 def _prepare(engine: sql.Engine) -> None:
-    with engine.begin() as connection:
-        _METADATA.create_all(connection)
-        version = connection.execute(sql.select(_FORMAT.c.version)).scalar()
-        if version is None:
-            connection.execute(sql.insert(_FORMAT).values(version=FORMAT))
-        elif version != FORMAT:
-            raise UserError(f"the database of corrections has format {version}, and this Kakehashi reads {FORMAT}")
+    """Leaves no connection open where it fails."""
+    with ExitStack() as failed:
+        failed.callback(engine.dispose)
+        with engine.begin() as connection:
+            _METADATA.create_all(connection)
+            version = connection.execute(sql.select(_FORMAT.c.version)).scalar()
+            if version is None:
+                connection.execute(sql.insert(_FORMAT).values(version=FORMAT))
+            elif version != FORMAT:
+                raise UserError(f"the database of corrections has format {version}, and this Kakehashi reads {FORMAT}")
+        failed.pop_all()
 
 
 def suggesting(insert: Callable[[sql.Table], Any], renewed: Sequence[State]) -> Any:

@@ -31,7 +31,7 @@ from kakehashi.serving.engine.detection import Detector
 from kakehashi.serving.engine.integrity import translatable
 from kakehashi.serving.engine.pool import Pool
 from kakehashi.serving.engine.protocol import Answer, Busy, Detection, Language, Link, Request, Status, TooLate, Word
-from kakehashi.serving.engine.sentences import Piece, gap_between, split
+from kakehashi.serving.engine.sentences import Piece, gap_between, split_around
 from kakehashi.serving.engine.wire import Found, Job, Place
 
 DRAINING = 10.0  # seconds after which to try again: about what another server needs to start
@@ -163,17 +163,21 @@ class _Text:
         self.words: list[Word] = []
         self.links: list[Link] = []
         self.notes: dict[str, None] = {}
+        self.known: dict[str, None] = {}
         self.log_probability, self.tokens = 0.0, 0
 
     async def translate(self) -> Answer:
         in_work: deque[tuple[Piece, asyncio.Future[Found] | None]] = deque()
-        begun = False
+        known, begun = self.request.known, False
         try:
-            for number, piece in enumerate(split(self.request.text, self.request.source), 1):
+            for number, piece in enumerate(split_around(self.request.text, self.request.source, known), 1):
                 if len(in_work) == self.window:
                     await self._take(*in_work.popleft())
                 if number % self.window == 0:
                     await asyncio.sleep(0)  # others' turn, also where nothing is to be translated
+                if piece.text in known:
+                    in_work.append((piece, self._linked(piece.text)))
+                    continue
                 worded = translatable(piece.text)
                 in_work.append((piece, self._begin(piece.text, first=not begun) if worded else None))
                 begun = begun or worded
@@ -185,7 +189,22 @@ class _Text:
                     found.exception()  # seen, though another's is raised
         best, *others = dict.fromkeys(written.getvalue() for written in self.texts)
         confidence = math.exp(self.log_probability / self.tokens) if self.tokens else None
-        return Answer(best, tuple(others), confidence, tuple(self.words), tuple(self.links), tuple(self.notes))
+        return Answer(
+            best,
+            tuple(others),
+            confidence,
+            tuple(self.words),
+            tuple(self.links),
+            tuple(self.notes),
+            tuple(self.known),
+        )
+
+    def _linked(self, text: str) -> asyncio.Future[Found] | None:
+        """The links of a translation that is known, where they are asked for and one model can tell."""
+        *between, model = self.route
+        if between or not self.request.alignment:
+            return None
+        return self.waiting.submit(Job(model, alignment=True, translation=self.request.known[text]), text)
 
     def _begin(self, text: str, *, first: bool) -> asyncio.Future[Found]:
         """The sentence's translation. It is in the queue when this returns, so that the next request finds it there."""
@@ -227,7 +246,8 @@ class _Text:
 
     async def _take(self, piece: Piece, future: asyncio.Future[Found] | None) -> None:
         """Adds a sentence, and what stands before it, to the answer."""
-        found = await future if future else Found((piece.text,))
+        known = self.request.known.get(piece.text)
+        found = await future if future else Found((piece.text if known is None else known,))
         gap = piece.gap
         if piece.text and self.length:
             gap = gap_between(gap, self.request.source, self.request.target)
@@ -238,6 +258,9 @@ class _Text:
         self.notes |= dict.fromkeys(found.notes)
         self.log_probability += found.log_probability
         self.tokens += found.tokens
+        if known is not None:
+            self.known[piece.text] = None
+            self.words.append(Word(begin, self.length, None))
         for start, end, log_probability in found.words:
             self.words.append(Word(begin + start, begin + end, math.exp(log_probability)))
         for a, b, c, d, weight in found.links:

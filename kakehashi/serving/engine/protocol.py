@@ -1,6 +1,7 @@
 """What the engine is asked and what it answers: values and errors, which every part of serving shares."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from kakehashi.data.terms import Wording
 
@@ -19,11 +20,12 @@ class Link:
 
 @dataclass(frozen=True)
 class Word:
-    """A token of a translation: its start and end in `Answer.text`, and the probability that the model gave it."""
+    """A token of a translation: its start and end in `Answer.text`, and the probability that the model gave it; or what
+    was known, as a whole and without one."""
 
     start: int
     end: int
-    probability: float
+    probability: float | None
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Request:
     """One text, of any number of lines and sentences.
 
     `source`, `target`: language codes that the engine knows ("auto" is resolved before, by `detect`); `deadline`:
-    seconds from now; `model`: by name, None: the best for the direction.
+    seconds from now; `model`: by name, None: the best for the direction; `known`: translations of the whole text, or of
+    sentences of it, one or several side by side, with which the model is not asked.
     """
 
     text: str
@@ -42,6 +45,7 @@ class Request:
     wording: Wording | None = None
     deadline: float | None = None
     model: str | None = None
+    known: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Answer:
     """The translation of one text.
 
     `confidence`: mean probability of the tokens, 0 to 1; `words`: the tokens that can be seen, in order; `links`: by
-    target, empty unless asked for; `notes`: what the reader should know ("cut at the length limit").
+    target, empty unless asked for; `notes`: what the reader should know ("cut at the length limit"); `known`: the parts
+    of the text whose translation was known.
     """
 
     text: str
@@ -58,6 +63,7 @@ class Answer:
     words: tuple[Word, ...] = ()
     links: tuple[Link, ...] = ()
     notes: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

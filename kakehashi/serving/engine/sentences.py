@@ -6,14 +6,17 @@ rather leaves two sentences together than cut one.
 """
 
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import sentencex
 
 from kakehashi.data.languages import is_unspaced, unsubtagged
 from kakehashi.data.splitting import split_text
 
+TOGETHER = 4  # sentences side by side whose translation may be known as that of one
 LONGEST = 1000  # characters of a sentence; a longer one is cut at a clause's end, else at a space, else anywhere
 BLOCK = 20_000  # characters of a line that are looked at together
 
@@ -38,6 +41,35 @@ def split(text: str, language: str) -> Iterator[Piece]:
         yield Piece(text[end:start], text[start:stop], start)
         end = stop
     yield Piece(text[end:], "", len(text))
+
+
+def stretches(text: str, language: str) -> Iterator[str]:
+    """What of a text a translation may be known of: each sentence, and up to TOGETHER of them side by side."""
+    starts = deque[int](maxlen=TOGETHER)
+    for piece in split(text, language):
+        if piece.text:
+            starts.append(piece.start)
+            yield from (text[start : piece.start + len(piece.text)] for start in starts)
+
+
+def split_around(text: str, language: str, known: Container[str]) -> Iterator[Piece]:
+    """The same as `split`, but what is `known` is one piece: the whole text, else as many sentences as can be."""
+    whole = text.strip()
+    if whole in known:
+        start = text.index(whole)
+        yield Piece(text[:start], whole, start)
+        yield Piece(text[start + len(whole) :], "", len(text))
+        return
+    pieces = split(text, language)
+    ahead = deque(islice(pieces, TOGETHER))
+    while ahead:
+        first = ahead[0]
+        ends = [piece.start + len(piece.text) for piece in ahead if piece.text]
+        taken = next((n for n in range(len(ends), 1, -1) if text[first.start : ends[n - 1]] in known), 1)
+        yield Piece(first.gap, text[first.start : ends[taken - 1]] if ends else "", first.start)
+        for _ in range(taken):
+            ahead.popleft()
+        ahead.extend(islice(pieces, taken))
 
 
 def gap_between(gap: str, source: str, target: str) -> str:

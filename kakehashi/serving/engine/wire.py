@@ -21,7 +21,8 @@ Place = tuple[int, int, int, int, float]
 class Job:
     """What is asked of a model; sentences of one job share batches.
 
-    `count`: how many translations of each sentence; `terms`, `required`, `forbidden`: as in `Wording`.
+    `count`: how many translations of each sentence; `terms`, `required`, `forbidden`: as in `Wording`; `translation`:
+    of each sentence, where it is known and only its links are asked for.
     """
 
     model: str
@@ -30,6 +31,7 @@ class Job:
     terms: tuple[tuple[str, str], ...] = ()
     required: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
+    translation: str | None = None
 
     @property
     def wording(self) -> Wording | None:
@@ -45,6 +47,7 @@ class Job:
             tuple((source, target) for source, target in told["terms"]),
             tuple(told["required"]),
             tuple(told["forbidden"]),
+            told["translation"],
         )
 
 

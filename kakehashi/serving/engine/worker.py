@@ -25,7 +25,7 @@ import torch
 from kakehashi.directory import Precision
 from kakehashi.errors import UserError
 from kakehashi.serving.engine.mending import translate
-from kakehashi.serving.engine.wire import LENGTH_BYTES, Job, packed
+from kakehashi.serving.engine.wire import LENGTH_BYTES, Found, Job, packed
 from kakehashi.translator import Translator
 
 Weights = Precision | Literal["int8"]
@@ -46,7 +46,12 @@ class Models:
         job, texts = Job.of(message["job"]), message["texts"]
         try:
             translator = self._translator(job.model, Path(message["directory"]))
-            found = translate(translator, job, texts)
+            known = job.translation
+            found = (
+                translate(translator, job, texts)
+                if known is None
+                else [_linked(translator, text, known) for text in texts]
+            )
         except UserError as error:
             return {"mistake": str(error)}
         encode = translator.segmenters.source.encode
@@ -60,6 +65,12 @@ class Models:
             opened = Translator.load(directory, self.precision, "cpu")
             self.translators[name] = replace(opened, batch_tokens=self.batch_tokens)
         return self.translators[name]
+
+
+def _linked(translator: Translator, text: str, translation: str) -> Found:
+    """A translation that is known, and what it goes back to."""
+    links = ((*link.source, *link.target, link.weight) for link in translator.align(text, translation))
+    return Found((translation,), links=tuple(links))
 
 
 def serve(models: Models, requests: BinaryIO, answers: BinaryIO) -> None:

@@ -22,7 +22,7 @@ function segments(text, language) {
   }
 }
 
-/** Words of the translation: where they stand, the probability of the least likely token, their links. */
+/** Words of the translation: where they stand, the probability of the least likely token, their links; or corrected. */
 function wordsOf(answer, text, language) {
   const there = units(answer.translatedText), here = units(text);
   const tokens = (answer.words ?? []).map(({ start, end, confidence }) => ({ span: [there(start), there(end)], confidence }));
@@ -30,12 +30,14 @@ function wordsOf(answer, text, language) {
     { source: source.map(here), target: target.map(there), weight }));
   return segments(answer.translatedText, language).map(({ segment, index, isWordLike }) => {
     const span = [index, index + segment.length];
-    if (!isWordLike) return { segment, sources: [], unsure: 0 };
-    const sure = Math.min(1, ...tokens.filter((token) => overlap(token.span, span)).map((token) => token.confidence / 100));
+    const under = tokens.filter((token) => overlap(token.span, span));
+    const corrected = under.length > 0 && under.every((token) => token.confidence === null);
+    if (!isWordLike) return { segment, sources: [], unsure: 0, corrected };
+    const sure = Math.min(1, ...under.filter((token) => token.confidence !== null).map((token) => token.confidence / 100));
     const own = links.filter((link) => overlap(link.target, span));
     const strongest = Math.max(0, ...own.map((link) => link.weight));
     const sources = own.filter((link) => link.weight >= LINKED * strongest).map((link) => link.source);
-    return { segment, sources, unsure: UNSURE.filter((limit) => sure < limit).length };
+    return { segment, sources, unsure: UNSURE.filter((limit) => sure < limit).length, corrected };
   });
 }
 
@@ -54,9 +56,10 @@ function mark(text, spans) {
 export function show(answer, text, language) {
   const output = element("output");
   const words = wordsOf(answer, text, language);
-  const nodes = words.map(({ segment, sources, unsure }) => {
-    if (!sources.length && !unsure) return document.createTextNode(segment);
-    const node = make("span", { class: `word${unsure ? ` unsure-${unsure}` : ""}` }, segment);
+  const nodes = words.map(({ segment, sources, unsure, corrected }) => {
+    if (!sources.length && !unsure && !corrected) return document.createTextNode(segment);
+    const node = make("span", { class: `word${unsure ? ` unsure-${unsure}` : ""}${corrected ? " corrected" : ""}` }, segment);
+    if (!sources.length && !unsure) return node;
     node.onpointerenter = () => choose(node);
     node.onpointerleave = () => choose(null);
     return Object.assign(node, { sources });

@@ -25,7 +25,7 @@ function card(correction) {
   };
   const button = (name, decision, kind) => make("button", { type: "button", class: kind, onclick: () => set(decision) }, say(name));
   const names = [correction.source, correction.target].map((code) => languageName(code, code));
-  const when = new Date(1000 * correction.created).toLocaleString(document.documentElement.lang);
+  const when = new Date(1000 * correction.created).toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
   return make("li", { class: "sheet card" },
     make("p", { class: "quiet" }, `${names.join(" → ")} · ${when} · `, state),
     make("p", { dir: "auto", lang: correction.source }, correction.q),

@@ -1,4 +1,6 @@
-// The server's API, as /docs describes it.
+// The server's API, as /docs describes it. Errors come in the interface's language, which may be another than the browser's.
+
+import { interfaceLanguage } from "./strings.js";
 
 /** What the server refused: its words, and the seconds to wait where it says so. */
 export class Refused extends Error {
@@ -16,13 +18,15 @@ async function answer(response) {
   throw new Refused(body.error ?? response.statusText, response.status, wait > 0 ? wait : null);
 }
 
-async function send(path, method, body, options = {}) {
-  const headers = { "Content-Type": "application/json", ...options.headers };
-  return answer(await fetch(path, { method, headers, body: JSON.stringify(body), signal: options.signal }));
+async function ask(path, { headers, ...options } = {}) {
+  return answer(await fetch(path, { headers: { "Accept-Language": interfaceLanguage(), ...headers }, ...options }));
 }
 
-export const settings = async () => answer(await fetch("frontend/settings"));
-export const languages = async () => answer(await fetch("languages"));
+const send = (path, method, body, { headers, signal } = {}) => (
+  ask(path, { method, headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body), signal }));
+
+export const settings = () => ask("frontend/settings");
+export const languages = () => ask("languages");
 export const suggest = (correction) => send("suggest", "POST", correction);
 
 /** All that the page shows of one text. */
@@ -40,6 +44,7 @@ export function translateFile(file, source, target, progress) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest(); // fetch does not tell how much of a body has gone
     request.open("POST", "translate_file");
+    request.setRequestHeader("Accept-Language", interfaceLanguage());
     request.responseType = "json";
     request.upload.onprogress = (event) => progress(event.loaded / event.total);
     request.onerror = () => reject(new TypeError("network"));
@@ -56,7 +61,7 @@ const bearing = (key) => ({ headers: { Authorization: `Bearer ${key}` } });
 
 export async function corrections(key, state, before) {
   const query = new URLSearchParams({ state, ...(before ? { before } : {}) });
-  return (await answer(await fetch(`corrections?${query}`, bearing(key)))).corrections;
+  return (await ask(`corrections?${query}`, bearing(key))).corrections;
 }
 
 export const decide = (key, id, decision) => send(`corrections/${id}`, "PATCH", decision, bearing(key));

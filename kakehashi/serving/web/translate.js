@@ -100,8 +100,8 @@ function show(answered) {
   const { detectedLanguage: found, confidence } = answer;
   const remembered = answer.matches?.some((match) => match.answered);
   element("detected").textContent = found ? say("detected", named(found.language), Math.round(found.confidence)) : "";
-  element("sureness").textContent = remembered
-    ? say("remembered") : confidence == null ? "" : say("sure", Math.round(confidence));
+  const sure = confidence == null ? "" : say("sure", Math.round(confidence));
+  element("sureness").textContent = !remembered ? sure : sure ? say("partly", sure) : say("remembered");
   element("notes").replaceChildren(...(answer.notes ?? []).map((note) => make("li", {}, note)));
   element("notes").hidden = !answer.notes?.length;
   element("copy").hidden = false;
@@ -116,10 +116,10 @@ function show(answered) {
 
 /** Another translation in the place of the best; it has no links and no probabilities. */
 function take(translation) {
-  const { alternatives, translatedText } = shown.answer;
+  const { alternatives, matches, translatedText } = shown.answer;
   const others = [translatedText, ...(alternatives ?? []).filter((each) => each !== translation)];
   show({ ...shown, answer: { ...shown.answer, translatedText: translation, alternatives: others,
-    words: [], alignment: [], confidence: null, notes: [] } });
+    matches: matches?.map((match) => ({ ...match, answered: false })), words: [], alignment: [], confidence: null, notes: [] } });
 }
 
 function choices(place, list, entries) {

@@ -29,11 +29,14 @@ class Site:
     url: str
     memory: Memory
 
+    def request(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        return requests.request(method, self.url + path, timeout=300, **arguments)
+
     def get(self, path: str, **arguments: Any) -> requests.Response:
-        return requests.get(self.url + path, timeout=300, **arguments)
+        return self.request("GET", path, **arguments)
 
     def post(self, path: str, **arguments: Any) -> requests.Response:
-        return requests.post(self.url + path, timeout=300, **arguments)
+        return self.request("POST", path, **arguments)
 
     def translate(self, **parameters: Any) -> requests.Response:
         return self.post("/translate", json=parameters)

@@ -43,10 +43,10 @@ Promise.all([
 
 
 def test_libretranslate_ts(site: Site) -> None:
-    """Needs node, and the package where NODE_PATH says (`npm install libretranslate-ts`)."""
+    """Needs node, and the package where NODE_PATH says: `make clients` fetches it with npm."""
     node = shutil.which("node")
     if node is None or subprocess.run([node, "-e", "require('libretranslate-ts')"], capture_output=True).returncode:
-        pytest.skip("node or its package libretranslate-ts is not installed")
+        pytest.skip("node or its package libretranslate-ts is not installed: make clients")
     ended = subprocess.run([node, "-e", SCRIPT, site.url], capture_output=True, text=True, check=True)
     translated, detected, languages, refused = json.loads(ended.stdout)
     assert (translated["status"], translated["translatedText"]) == (200, "bee cat.")

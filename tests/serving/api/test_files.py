@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kakehashi.serving.api.refusals import BROKEN_REQUEST
+from kakehashi.serving.api.messages import BROKEN_REQUEST
 from kakehashi.serving.api.shelf import FileSettings, Shelf
 from tests.serving.api.conftest import Serve, Site
 
@@ -47,7 +47,7 @@ def test_what_is_no_such_file_is_refused(site: Site, name: str, data: bytes, sai
 
 def test_no_file_and_files_switched_off(site: Site, serve: Serve) -> None:
     answer = site.post("/translate_file", data={"source": "en", "target": "de", "file": "text"})
-    assert answer.status_code == 400 and answer.json()["error"] == BROKEN_REQUEST
+    assert answer.status_code == 400 and answer.json()["error"] == BROKEN_REQUEST.en
     answer = sent(serve(files={"enabled": False}), "a.txt", b"ant")
     assert answer.status_code == 403 and answer.json()["error"] == "Files translation are disabled on this server."
 

@@ -60,7 +60,7 @@ def test_slowdown_says_the_rate_and_when_to_come_back(clock: Clock) -> None:
     gate.count(client, 2)
     clock.now += 10
     refusal = refused(lambda: gate.count(client, 1))
-    assert (refusal.status, refusal.text) == (429, "Slowdown: 2 per 1 minute")
+    assert (refusal.status, str(refusal)) == (429, "Slowdown: 2 per 1 minute")
     clock.now += int(refusal.headers["Retry-After"])
     gate.count(client, 1)
     gate.count(gate.client(None, "192.0.2.2"), 2)  # another one has his own
@@ -70,12 +70,12 @@ def test_all_periods_count_and_the_longest_wait_is_told(clock: Clock) -> None:
     gate = Gate(Limits(minute=5, hour=6, day=7), Access(), clock)
     client = gate.client(None, "192.0.2.1")
     gate.count(client, 5)
-    assert refused(lambda: gate.count(client, 2)).text == "Slowdown: 6 per 1 hour"
+    assert str(refused(lambda: gate.count(client, 2))) == "Slowdown: 6 per 1 hour"
     clock.now += 61
     gate.count(client, 1)
     clock.now += 3_661
     gate.count(client, 1)
-    assert refused(lambda: gate.count(client, 1)).text == "Slowdown: 7 per 1 day"
+    assert str(refused(lambda: gate.count(client, 1))) == "Slowdown: 7 per 1 day"
 
 
 def test_what_is_refused_does_not_count(clock: Clock) -> None:
@@ -105,7 +105,7 @@ def test_keys_have_limits_of_their_own(clock: Clock) -> None:
     gate.check("good")
     gate.check(None)
     gate.check("")
-    assert (refused(lambda: gate.check("bad")).status, refused(lambda: gate.check("bad")).text) == (
+    assert (refused(lambda: gate.check("bad")).status, str(refused(lambda: gate.check("bad")))) == (
         403,
         "Invalid API key",
     )
@@ -117,9 +117,9 @@ def test_without_keys_any_key_passes() -> None:
 
 def test_a_key_that_is_required() -> None:
     refusal = refused(lambda: Gate(Limits(), Access(required=True)).check(None))
-    assert (refusal.status, refusal.text) == (400, "Please contact the server operator to get an API key")
+    assert (refusal.status, str(refusal)) == (400, "Please contact the server operator to get an API key")
     there = Access(required=True, link="https://example.org/keys")
-    assert refused(lambda: Gate(Limits(), there).check("")).text == "Visit https://example.org/keys to get an API key"
+    assert str(refused(lambda: Gate(Limits(), there).check(""))) == "Visit https://example.org/keys to get an API key"
 
 
 def test_floods_are_shut_out_for_an_hour(clock: Clock) -> None:
@@ -130,6 +130,6 @@ def test_floods_are_shut_out_for_an_hour(clock: Clock) -> None:
         assert refused(lambda: gate.count(client, 1)).status == 429
     clock.now += 61
     refusal = refused(lambda: gate.count(client, 1))
-    assert (refusal.status, refusal.text) == (403, "Too many request limits violations")
+    assert (refusal.status, str(refusal)) == (403, "Too many request limits violations")
     clock.now += 3_661
     gate.count(client, 1)

@@ -91,6 +91,28 @@ def test_a_correction_is_the_next_translation(visit: "Visit", site: Site) -> Non
     expect(page.locator("#matches")).to_contain_text("Ameise Biene Katze.", timeout=PATIENCE)
 
 
+def test_a_corrected_sentence_of_a_longer_text_is_marked(visit: "Visit", site: Site) -> None:
+    site.post("/suggest", json={"q": TEXT, "s": "Ameise Biene.", "source": "en", "target": "de"})
+    page = visit()
+    write(page, f"owl pig\n{TEXT}")
+    says(page, f"{shifted('owl pig')} Ameise Biene.")
+    marked = page.locator(".corrected")
+    expect(marked.first).to_have_text("Ameise")
+    assert "".join(marked.all_inner_texts()) == "Ameise Biene."
+    expect(page.locator("#sureness")).to_have_text(re.compile(r"Partly corrected · \d+ % sure"))
+
+
+def test_errors_come_in_the_language_of_the_interface(serve: Serve, browser: Browser) -> None:
+    visit = Visit(browser, serve(admin_key="open").url)
+    page = visit("/review", locale="ja-JP")
+    for words in ("正しいキー", "with the right key"):
+        page.fill("#key", "wrong")
+        page.click("#ask button")
+        expect(page.locator("#message")).to_contain_text(words, timeout=PATIENCE)
+        page.click("#interface")
+    page.context.close()
+
+
 def test_the_arrow_keys_show_where_words_come_from(visit: "Visit") -> None:
     page = visit()
     write(page, TEXT)

@@ -79,6 +79,15 @@ def test_sigterm_finishes_what_was_accepted(models: list[Path], tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_who_goes_away_does_not_end_the_server(models: list[Path], tmp_path: Path) -> None:
+    """Writing to a connection that the client has reset raises SIGPIPE, of which other commands end."""
+    with running(tmp_path, models[0]) as server:
+        server.process.send_signal(signal.SIGPIPE)
+        assert server.post("/translate", **ASKED).json() == {"translatedText": "bee cat."}
+        assert server.ended(signal.SIGTERM) == 0
+
+
+@pytest.mark.slow
 def test_a_full_queue_is_told_and_what_was_accepted_is_answered(models: list[Path], tmp_path: Path) -> None:
     with running(tmp_path, models[0], "engine.capacity=2", "engine.batch_tokens=1") as server:
         with ThreadPoolExecutor(30) as pool:

@@ -3,8 +3,11 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sql
@@ -23,10 +26,30 @@ from kakehashi.serving.corrections.memory import (
     suggesting,
 )
 
+Opened = Callable[..., Memory]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> MemorySettings:
+    """Those of a new database."""
+    if request.param == "sqlite":
+        return MemorySettings(database=str(tmp_path / "corrections.sqlite"))
+    server, name = request.getfixturevalue("postgresql"), f"memory_{uuid4().hex}"
+    engine = sql.create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT", poolclass=sql.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    return MemorySettings(database=f"{server}/{name}")
+
 
 @pytest.fixture
-def settings(tmp_path: Path) -> MemorySettings:
-    return MemorySettings(database=str(tmp_path / "corrections.sqlite"))
+def opened(settings: MemorySettings) -> Iterator[Opened]:
+    """Opens the memory, perhaps with other settings; all are closed with the test."""
+    with ExitStack() as memories:
+
+        def opened(**changes: object) -> Memory:
+            return memories.enter_context(closing(Memory.open(settings.model_copy(update=changes))))
+
+        yield opened
 
 
 def entry(source: str, target: str, languages: tuple[str, str] = ("en", "ja")) -> Entry:
@@ -38,12 +61,8 @@ def answer(memory: Memory, text: str) -> str | None:
     return found and found.entry.target
 
 
-def opened(settings: MemorySettings, **changes: object) -> Memory:
-    return Memory.open(settings.model_copy(update=changes))
-
-
-def test_trusted_corrections_answer_at_once_and_the_newest_wins(settings: MemorySettings) -> None:
-    memory = opened(settings)
+def test_trusted_corrections_answer_at_once_and_the_newest_wins(opened: Opened) -> None:
+    memory = opened()
     assert answer(memory, "Hello.") is None
     memory.add(entry("Hello.", "こんにちは。"))
     assert answer(memory, "Hello.") == "こんにちは。"
@@ -55,8 +74,8 @@ def test_trusted_corrections_answer_at_once_and_the_newest_wins(settings: Memory
     assert memory.answers("ja", "en", ["Hello."]) == [None], "only in its direction"
 
 
-def test_reviewed_corrections_answer_once_approved(settings: MemorySettings) -> None:
-    memory = opened(settings, suggestions="review")
+def test_reviewed_corrections_answer_once_approved(opened: Opened) -> None:
+    memory = opened(suggestions="review")
     memory.add(entry("Hello.", "one"))
     memory.add(entry("Hello.", "two"))
     assert answer(memory, "Hello.") is None
@@ -71,16 +90,16 @@ def test_reviewed_corrections_answer_once_approved(settings: MemorySettings) -> 
     assert answer(memory, "Hello.") == "one"
 
 
-def test_what_is_rejected_stays_rejected(settings: MemorySettings) -> None:
-    memory = opened(settings)
+def test_what_is_rejected_stays_rejected(opened: Opened) -> None:
+    memory = opened()
     memory.add(entry("Hello.", "nonsense"))
     memory.decide(memory.page(Selection())[0].id, "rejected")
     memory.add(entry("Hello.", "nonsense"))
     assert answer(memory, "Hello.") is None
 
 
-def test_editing(settings: MemorySettings) -> None:
-    memory = opened(settings)
+def test_editing(opened: Opened) -> None:
+    memory = opened()
     memory.add(entry("Hello.", "one"))
     memory.add(entry("Hello.", "two"))
     two, one = memory.page(Selection())
@@ -93,24 +112,24 @@ def test_editing(settings: MemorySettings) -> None:
     assert (two.entry.source, two.created <= edited.changed) == ("Hello.", True)
 
 
-def test_same_texts(settings: MemorySettings) -> None:
-    memory = opened(settings)
+def test_same_texts(opened: Opened) -> None:
+    memory = opened()
     memory.add(entry(" Cafe\u0301\r\nbar\n", "x"))
     assert answer(memory, "\tCaf\u00e9\nbar") == "x"
     assert answer(memory, "cafe\u0301\nbar") is None
     assert answer(memory, "Caf\u00e9 bar") is None
 
 
-def test_many_texts_at_once(settings: MemorySettings) -> None:
-    memory = opened(settings)
+def test_many_texts_at_once(opened: Opened) -> None:
+    memory = opened()
     assert memory.store((entry(f"text {i}", f"T{i}") for i in range(1_200)), "approved") == 1_200
     found = memory.answers("en", "ja", [f"text {i}" for i in range(1_300)])
     assert [each and each.entry.target for each in found] == [f"T{i}" for i in range(1_200)] + [None] * 100
     assert [each.entry.source for each in memory.all(Selection())] == [f"text {i}" for i in range(1_200)]
 
 
-def test_an_import_is_all_or_nothing_and_decides(settings: MemorySettings) -> None:
-    memory = opened(settings, suggestions="review")
+def test_an_import_is_all_or_nothing_and_decides(opened: Opened) -> None:
+    memory = opened(suggestions="review")
     memory.add(entry("Hello.", "one"))
     with pytest.raises(ValueError):
         memory.store([entry("Hello.", "one"), entry("Bye.", " ")], "approved")
@@ -121,13 +140,13 @@ def test_an_import_is_all_or_nothing_and_decides(settings: MemorySettings) -> No
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800", "\ufffe", "\x1b[0m", "  \n "])
-def test_what_is_no_text_is_refused(settings: MemorySettings, text: str) -> None:
+def test_what_is_no_text_is_refused(opened: Opened, text: str) -> None:
     with pytest.raises(ValueError):
-        opened(settings).add(entry("Hello.", text))
+        opened().add(entry("Hello.", text))
 
 
-def test_similar_texts(settings: MemorySettings) -> None:
-    memory = opened(settings, threshold=80.0)
+def test_similar_texts(opened: Opened) -> None:
+    memory = opened(threshold=80.0)
     sources = ["The cat sat on the mat.", "The cat sat on a mat.", "The cats sat on the mats.", "A dog.", "The cat" * 9]
     memory.store((entry(source, source.upper()) for source in sources), "approved")
     matches = memory.similar("en", "ja", "  The cat sat on the mat.")
@@ -138,17 +157,17 @@ def test_similar_texts(settings: MemorySettings) -> None:
     assert memory.similar("en", "ja", "") == memory.similar("en", "ja", "x" * 10_000) == []
 
 
-def test_lengths_rule_out_nothing_that_is_similar_enough(settings: MemorySettings) -> None:
+def test_lengths_rule_out_nothing_that_is_similar_enough(opened: Opened) -> None:
     """`a` * n is like `a` * m by 200 * min / (n + m) percent: the bound on the lengths must be no tighter."""
     for threshold in (50.0, 75.0, 90.0):
-        memory = opened(settings, threshold=threshold)
+        memory = opened(threshold=threshold)
         memory.store((entry("a" * n, f"{n}") for n in range(1, 80)), "approved")
         found = {int(match.correction.entry.target) for match in memory.similar("en", "ja", "a" * 20, limit=100)}
         assert found == {n for n in range(1, 80) if 200 * min(n, 20) / (n + 20) >= threshold}
 
 
-def test_pages_and_searches(settings: MemorySettings) -> None:
-    memory = opened(settings)
+def test_pages_and_searches(opened: Opened) -> None:
+    memory = opened()
     memory.store((entry(f"Source {i}", f"Target 100% {i}") for i in range(5)), "approved")
     memory.store([entry("Quelle", "Ziel", ("de", "en"))], "rejected")
     first = memory.page(Selection(state="approved"), limit=2)
@@ -161,14 +180,15 @@ def test_pages_and_searches(settings: MemorySettings) -> None:
     assert memory.directions("approved") == [("en", "ja")]
 
 
-def test_sqlite_syncs_each_transaction(settings: MemorySettings) -> None:
-    memory = opened(settings)
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+def test_sqlite_syncs_each_transaction(opened: Opened) -> None:
+    memory = opened()
     with memory._engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
 
 
-def test_what_add_returned_from_survives_kill_9(settings: MemorySettings) -> None:
+def test_what_add_returned_from_survives_kill_9(opened: Opened, settings: MemorySettings) -> None:
     writer = """
 import sys
 from kakehashi.serving.corrections.memory import Entry, Memory, MemorySettings
@@ -186,13 +206,13 @@ while True:
     acknowledged += [int(line) for line in process.stdout.read().split("\n")[:-1]]
     process.stdout.close()
     assert process.wait() == -signal.SIGKILL
-    found = opened(settings).answers("en", "ja", [f"text {number}" for number in acknowledged])
+    found = opened().answers("en", "ja", [f"text {number}" for number in acknowledged])
     assert len(found) >= 20 and None not in found
 
 
-def test_databases_that_are_none_of_ours(settings: MemorySettings, tmp_path: Path) -> None:
+def test_databases_that_are_none_of_ours(opened: Opened, settings: MemorySettings, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database " * 1_000, "utf-8")
-    memory = opened(settings)
+    memory = opened()
     with memory._engine.begin() as connection:
         connection.execute(sql.update(module._FORMAT).values(version=99))
     for place, said in (
@@ -203,15 +223,16 @@ def test_databases_that_are_none_of_ours(settings: MemorySettings, tmp_path: Pat
         ("nonsense://", "SQLite or PostgreSQL"),
     ):
         with pytest.raises(UserError, match=said) as caught:
-            opened(settings, database=place)
+            opened(database=place)
         assert "secret" not in str(caught.value)
     with pytest.raises(UserError, match="no such database"):
         Memory.open(MemorySettings(database=str(tmp_path / "none.sqlite")), create=False)
 
 
-def test_statements_are_postgresql_too(settings: MemorySettings) -> None:
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+def test_statements_are_postgresql_too(opened: Opened) -> None:
     """What the memory executes, compiled for PostgreSQL: a construct that it has not would be an error."""
-    memory = opened(settings)
+    memory = opened()
     memory.add(entry("Hello.", "one"))
     statements: list[Any] = [suggesting(postgresql.insert, ("pending",)), importing(postgresql.insert)]
 

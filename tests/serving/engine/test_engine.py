@@ -139,6 +139,44 @@ def test_links_lead_through_a_language_between(running: Running) -> None:
         assert sum(weights.values()) <= 1.001
 
 
+def test_what_is_known_is_not_translated(running: Running) -> None:
+    known = {"Cat dog.": "Katze Hund.", "elsewhere": "x"}
+    request = Request(" Ant bee.  Cat dog.\nEel.", "en", "de", known=known)
+    answer = running(lambda engine: engine.translate(request))
+    assert (answer.text, answer.known) == (" Bee cat.  Katze Hund.\nFox.", ("Cat dog.",))
+    assert answer.confidence and answer.confidence > 0.5
+    (part,) = (word for word in answer.words if word.probability is None)
+    assert answer.text[part.start : part.end] == "Katze Hund."
+    assert answer.words == tuple(sorted(answer.words, key=lambda word: word.start))
+
+
+@pytest.mark.parametrize("target", ["de", "fr"])
+def test_all_that_is_known_needs_no_model(running: Running, target: str) -> None:
+    async def work(engine: Engine) -> Answer:
+        before = engine.status().sentences
+        answer = await engine.translate(Request("\tA. B! \n", "en", target, alternatives=2, known={"A. B!": "C. D!"}))
+        assert engine.status().sentences == before
+        return answer
+
+    answer = running(work)
+    assert (answer.text, answer.alternatives, answer.confidence) == ("\tC. D! \n", (), None)
+
+
+def test_what_is_known_goes_back_to_its_own_words(running: Running) -> None:
+    request = Request("Owl. Ant bee.", "en", "de", alignment=True, known={"Ant bee.": "Bee, cat."})
+    answer = running(lambda engine: engine.translate(request))
+    assert answer.text == "Pig. Bee, cat."
+    pairs = {(request.text[slice(*link.source)], answer.text[slice(*link.target)]) for link in answer.links}
+    assert pairs >= {("Owl", "Pig"), ("Ant", "Bee"), ("bee", "cat")}
+
+
+def test_a_known_part_is_in_every_alternative(running: Running) -> None:
+    request = Request("Ant bee.\nCat dog.", "en", "de", alternatives=3, known={"Cat dog.": "Katze."})
+    answer = running(lambda engine: engine.translate(request))
+    assert len(answer.alternatives) == 3
+    assert all(text.endswith("\nKatze.") for text in (answer.text, *answer.alternatives))
+
+
 def test_wording(running: Running) -> None:
     def answer(text: str, target: str, wording: Wording) -> str:
         return running(lambda engine: engine.translate(Request(text, "en", target, wording=wording))).text

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kakehashi.serving.engine.sentences import BLOCK, LONGEST, gap_between, split
+from kakehashi.serving.engine.sentences import BLOCK, LONGEST, TOGETHER, gap_between, split, split_around, stretches
 
 SPACES = [" ", "  ", "\t", "\n", "\r\n", "\r", "\n\n", "\u00a0", "\u3000", "\u2028", "\x85", "\x1c", ""]
 PARTS = [
@@ -42,6 +42,39 @@ def test_nothing_is_lost(text: str, language: str) -> None:
 @given(st.text())
 def test_nothing_is_lost_of_any_text(text: str) -> None:
     assert rejoined(text, "en") == text
+
+
+@given(st.lists(st.sampled_from(SPACES + PARTS)).map("".join), st.data())
+def test_nothing_is_lost_around_what_is_known(text: str, data: st.DataObject) -> None:
+    parts = [*stretches(text, "en")]
+    known = data.draw(st.sets(st.sampled_from(parts))) if parts else set[str]()
+    pieces = list(split_around(text, "en", known))
+    assert "".join(piece.gap + piece.text for piece in pieces) == text and pieces[-1].text == ""
+    assert all(text.startswith(piece.text, piece.start) for piece in pieces)
+    assert {piece.text for piece in pieces} <= {*known, *(piece.text for piece in split(text, "en"))}
+    assert list(split_around(text, "en", ())) == list(split(text, "en"))
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({"Two!"}, ["One!", "Two!", "Three!", "Four!", "Five!"]),
+        ({"Two!", "One!  Two!"}, ["One!  Two!", "Three!", "Four!", "Five!"]),
+        ({"One! Two!", "Two!\nThree!"}, ["One!", "Two!\nThree!", "Four!", "Five!"]),
+        ({"One!  Two!\nThree! Four!", "One!"}, ["One!  Two!\nThree! Four!", "Five!"]),
+        ({"One!", "One!  Two!\nThree! Four! Five!"}, ["One!  Two!\nThree! Four! Five!"]),
+    ],
+)
+def test_what_is_known_is_one_piece(known: set[str], expected: list[str]) -> None:
+    pieces = list(split_around(" One!  Two!\nThree! Four! Five!\n", "en", known))
+    assert [piece.text for piece in pieces][:-1] == expected
+    assert (pieces[0].gap, pieces[-1].gap) == (" ", "\n")
+
+
+def test_stretches() -> None:
+    found = list(stretches(" One! Two!\nThree! Four! Five! Six! ", "en"))
+    assert {"One!", "Six!", "Two!\nThree!", "Three! Four! Five! Six!"} <= set(found)
+    assert len(found) == 6 * TOGETHER - sum(range(TOGETHER)) and "Two!\nThree! Four! Five! Six!" not in found
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,22 @@ def test_a_batch(models: list[Path]) -> None:
     assert held.translators["en-de"].batch_tokens == 100
 
 
+def test_a_known_translation_goes_back_to_what_the_search_looked_at(models: list[Path]) -> None:
+    held = Models("fp32", batch_tokens=100)
+    told = batch(models[0], ["Ant bee cat."], translation="Bee cat dog.", alignment=True)
+    searched, given = answers(held, batch(models[0], ["Ant bee cat."], alignment=True) + told)
+    found, known = (Found.of(answer["found"][0]) for answer in (searched, given))
+    assert known.texts == found.texts == ("Bee cat dog.",)
+    assert [link[:4] for link in known.links] == [link[:4] for link in found.links]
+    assert [link[4] for link in known.links] == pytest.approx([link[4] for link in found.links], abs=1e-4)
+    assert (known.words, known.tokens) == ((), 0)
+
+
+def test_a_translation_too_long_for_the_model_has_no_links(models: list[Path]) -> None:
+    (answer,) = answers(Models("fp32", 100), batch(models[0], ["ant"], translation="bee " * 300, alignment=True))
+    assert Found.of(answer["found"][0]).links == ()
+
+
 def test_models_are_loaded_when_asked_for_and_dropped_when_told(models: list[Path]) -> None:
     held = Models("fp32", batch_tokens=100)
     messages = batch(models[0], ["ant"]) + batch(models[1], ["ant"]) + packed({"drop": "en-de"}) + packed({"drop": "x"})
@@ -56,7 +72,7 @@ def test_the_end_of_the_input_is_the_end(models: list[Path], cut: int) -> None:
 
 
 def test_messages_hold_any_text() -> None:
-    job = Job("m", 2, True, (("a", "b"), ("\ud800", "\0")), ("c",), ("d", "e"))
+    job = Job("m", 2, True, (("a", "b"), ("\ud800", "\0")), ("c",), ("d", "e"), "f")
     assert Job.of(json.loads(packed(batch_message(job, "d", []))[LENGTH_BYTES:])["job"]) == job
     found = Found(("\ud800\n", "👍"), -1.5, 3, ((0, 1, -0.5),), ((0, 1, 2, 3, 0.5),), ("note",))
     data = packed({"found": found.__dict__})
