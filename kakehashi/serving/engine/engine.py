@@ -142,11 +142,17 @@ class Engine:
         self._accepting = False
         await self._none_open.wait()
 
+    def refusal(self) -> Busy | None:
+        """How a text is refused that comes now, and counted as that; None where there is room for it."""
+        if self._accepting and not self._waiting.full:
+            return None
+        self._refused += 1
+        left = self._waiting.seconds_left(self._pool.size) if self._accepting else DRAINING
+        return Busy(max(1.0, math.ceil(left)))
+
     def _admit(self) -> None:
-        if not self._accepting or self._waiting.full:
-            self._refused += 1
-            left = self._waiting.seconds_left(self._pool.size) if self._accepting else DRAINING
-            raise Busy(max(1.0, math.ceil(left)))
+        if refusal := self.refusal():
+            raise refusal
         self._accepted += 1
         self._open += 1
         self._none_open.clear()
