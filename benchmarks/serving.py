@@ -3,6 +3,7 @@
     python -m benchmarks.serving --setup              makes LibreTranslate's virtual environment, once
     python -m benchmarks.serving runs/multi30k/model  sentences of test_2016_flickr (KAKEHASHI_DATA), all distinct
     python -m benchmarks.serving --load runs/multi30k/model   ours alone: its capacity, and ten times that
+    python -m benchmarks.serving --sizes runs/multi30k/model  ours alone, with larger models too
     python -m benchmarks.serving --table              the tables again
 
 All servers are there from the beginning, and those that are not asked rest; they take turns with each kind of work,
@@ -21,7 +22,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from benchmarks import environments, serving_load
+from benchmarks import environments, serving_load, serving_sizes
 from benchmarks.client import Texts
 from benchmarks.servers import LibreTranslate, NoServer, Ours, Outcome, Running
 from benchmarks.serving_table import Line, quantiles, said, tables
@@ -118,6 +119,18 @@ def translations(outcome: Outcome) -> list[str]:
     return list(chain.from_iterable([each] if isinstance(each, str) else each or [] for each in found))
 
 
+def prove(arguments: argparse.Namespace) -> int:
+    """What to exit with."""
+    sentences = [pair.source for pair in pairs("test_2016_flickr")]
+    phases: list[serving_load.Phase] = []
+    with Ours().running(arguments.model, LANGUAGES, arguments.peers) as server:
+        for phase in serving_load.prove(server, sentences, arguments.seconds):
+            print(f"{phase.name}: {phase.seconds:.0f} s", flush=True)
+            phases.append(phase)
+    print("\n".join(serving_load.table(phases)))
+    return 0 if all(phase.kept for phase in phases) else 1
+
+
 def write(line: dict[str, Any]) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a", encoding="utf-8") as file:
@@ -139,6 +152,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sentences", type=int, default=600)
     parser.add_argument("--load", action="store_true", help="ours alone, beyond its capacity")
+    parser.add_argument("--sizes", action="store_true", help="ours alone, with models of several sizes")
     parser.add_argument("--seconds", type=float, default=120.0, help="of the overload; other phases take a part of it")
     parser.add_argument("--table", action="store_true", help="only print the tables")
     arguments = parser.parse_args()
@@ -146,11 +160,10 @@ def main() -> None:
         return environments.set_up(arguments.peers, [PEER])
     names = arguments.only or list(SYSTEMS)
     if arguments.load:
-        sentences = [pair.source for pair in pairs("test_2016_flickr")]
-        with Ours().running(arguments.model, LANGUAGES, arguments.peers) as server:
-            phases = list(serving_load.prove(server, sentences, arguments.seconds))
-        print("\n".join(serving_load.table(phases)))
-        raise SystemExit(0 if all(phase.kept for phase in phases) else 1)
+        raise SystemExit(prove(arguments))
+    if arguments.sizes:
+        sentences = [pair.source for pair in pairs("test_2016_flickr")[: arguments.sentences]]
+        return print("\n".join(serving_sizes.table(list(serving_sizes.measured(arguments.model, sentences)))))
     if not arguments.table:
         if any(name.startswith(PEER) for name in names) and not environments.ready(arguments.peers, PEER):
             parser.error(f"no environment for {PEER} in {arguments.peers}: make it with --setup, or leave it out")

@@ -130,7 +130,7 @@ def dying(server: Running) -> Generator[list[int]]:
 
 
 def workers(server: Running) -> list[int]:
-    return [pid for pid in server.processes() if "engine.worker" in _command(pid)]
+    return [pid for pid in server.processes() if "kakehashi.serving.engine.worker" in _command(pid)]
 
 
 def _command(pid: int) -> str:
