@@ -19,9 +19,7 @@ from kakehashi.serving.api.settings import ServerSettings
 from kakehashi.serving.corrections.memory import Memory
 from kakehashi.serving.engine.engine import Engine
 
-BACKLOG = (
-    128  # connections that are taken in one turn of the loop: the engine's next turn comes soon, however many wait
-)
+BACKLOG = 128  # connections taken in one turn of the loop: the engine's turn comes soon, however many wait
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
