@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import venv
+from collections.abc import Iterable
 from pathlib import Path
 
 DEFAULT = Path("~/.cache/kakehashi/peers").expanduser()
@@ -16,7 +17,9 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "joeynmt": ("joeynmt==2.3.0", "sentencepiece<0.2", "importlib_metadata", "setuptools<80"),
     "eole": ("eole==0.6.4", "aiohttp"),
     "marian": ("transformers==5.23.0",),
+    "libretranslate": ("libretranslate==1.9.6",),
 }
+TRAINING = ("joeynmt", "eole", "marian")
 
 
 def python(folder: Path, peer: str) -> Path:
@@ -30,12 +33,13 @@ def ready(folder: Path, peer: str) -> bool:
     return stamp.exists() and stamp.read_text(encoding="utf-8").split("\n") == [TORCH, *REQUIREMENTS[peer]]
 
 
-def set_up(folder: Path) -> None:
+def set_up(folder: Path, peers: Iterable[str]) -> None:
     """Makes the environments that are not ready. Torch comes first, and alone, so that no peer chooses another one."""
     index = os.environ.get("TORCH_INDEX")
-    for peer, packages in REQUIREMENTS.items():
+    for peer in peers:
         if ready(folder, peer):
             continue
+        packages = REQUIREMENTS[peer]
         print(f"{folder / peer}: {', '.join((TORCH, *packages))}", flush=True)
         shutil.rmtree(folder / peer, ignore_errors=True)
         venv.create(folder / peer, with_pip=True)

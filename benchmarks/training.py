@@ -272,7 +272,7 @@ def main() -> None:
         print("\n" + json.dumps(HELD_AGAINST[arguments.worker](Workload.read(), arguments.model)))
         return
     if arguments.setup:
-        return environments.set_up(arguments.peers)
+        return environments.set_up(arguments.peers, environments.TRAINING)
     if arguments.warmup % LOG_EVERY or arguments.steps % arguments.warmup:
         parser.error(f"our log has a line every {LOG_EVERY} steps: --warmup {LOG_EVERY}, --steps a multiple of it")
     if not arguments.table:

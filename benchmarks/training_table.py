@@ -84,7 +84,7 @@ class Session:
                 yield f"| {TITLES.get(line['system'], line['system'])} | failed: {line['failed']} | | | | | |"
 
     def _product(self) -> str:
-        return _spread([each / 1e12 for each in self.ceilings.values()], "{:.2f}") + " TFLOP/s"
+        return spread([each / 1e12 for each in self.ceilings.values()], "{:.2f}") + " TFLOP/s"
 
     def _cells(self, runs: dict[int, Line]) -> Iterator[str]:
         ours, ceilings, operations = self.runs("ours"), self.ceilings, self.operations
@@ -92,7 +92,7 @@ class Session:
         def middle(value: Callable[[Line], float], form: str) -> str:
             return form.format(median(map(value, runs.values())))
 
-        yield _spread([speed(run) for run in runs.values()], "{:,.0f}")
+        yield spread([speed(run) for run in runs.values()], "{:,.0f}")
         ratios = [speed(ours[turn]) / speed(run) for turn, run in runs.items() if turn in ours]
         yield f"{median(ratios):.2f}" if ratios else "–"
         shares = [speed(run) * operations / ceilings[turn] for turn, run in runs.items() if operations and ceilings]
@@ -107,6 +107,6 @@ def speed(run: Line) -> float:
     return run["tokens"] / run["seconds"]
 
 
-def _spread(values: Sequence[float], form: str) -> str:
+def spread(values: Sequence[float], form: str) -> str:
     low, middle, high = (form.format(f(values)) for f in (min, median, max))
     return middle if len(values) == 1 else f"{middle} ({low} to {high})"

@@ -47,6 +47,10 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="The address on which to listen.", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(help="The port.", show_default="5000")] = None,
+    precision: Annotated[
+        Literal["fp32", "bf16", "int8"] | None,
+        typer.Option(help="Format of the weights; int8 is faster for large models.", show_default="fp32"),
+    ] = None,
     settings: Annotated[Path | None, typer.Option(help="A file of settings (YAML).", show_default=False)] = None,
 ) -> None:
     """Serve translations behind LibreTranslate's HTTP API. Every setting may also be a variable KAKEHASHI_..."""
@@ -56,7 +60,8 @@ def serve(
 
     options = [argument for argument in arguments or [] if "=" in argument and not Path(argument).exists()]
     models = [Path(argument) for argument in arguments or [] if argument not in options]
-    given = [f"{name}={value}" for name, value in (("host", host), ("port", port)) if value is not None]
+    named = (("host", host), ("port", port), ("engine.precision", precision))
+    given = [f"{name}={value}" for name, value in named if value is not None]
     chosen = load_settings(settings, os.environ, [*options, *given])
     if not models and not DEMO.is_dir():
         _offer_demo()

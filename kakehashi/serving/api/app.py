@@ -54,7 +54,7 @@ def create_app(engine: Engine, memory: Memory, settings: ServerSettings) -> Fast
     for router in ROUTERS:
         app.include_router(router)
     app.router.routes.append(routes_page.files)
-    app.add_middleware(Surroundings, metrics=metrics, body=settings.limits.body)
+    app.add_middleware(Surroundings, engine=engine, metrics=metrics, body=settings.limits.body)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(OperationalError, _no_database)
     app.add_exception_handler(HTTPException, _no_route)

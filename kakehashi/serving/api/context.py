@@ -34,7 +34,7 @@ class Server:
     shelf: Shelf
 
 
-def server_of(request: Request) -> Server:
+async def server_of(request: Request) -> Server:  # a function that is not async would be given to a thread
     return cast(Server, request.app.state.server)
 
 

@@ -1,6 +1,9 @@
 """What surrounds every route: sizes, CORS, HEAD, request ids, logs, figures, and an answer to our own faults.
 
 Plain ASGI, so that streams stay streams and a client's going away reaches the route.
+
+Notable: where the engine is full, a text is refused here, before its request is read and looked at. That costs a
+fraction of what reading it does, so that a server on which ten times too much comes has time left to translate.
 """
 
 import asyncio
@@ -17,11 +20,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kakehashi.serving.api import messages
 from kakehashi.serving.api.logs import logger
 from kakehashi.serving.api.metrics import Metrics
-from kakehashi.serving.api.refusals import Refusal, later
+from kakehashi.serving.api.refusals import Refusal, busy, later
+from kakehashi.serving.engine.engine import Engine
 
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}  # another one is a client's own word
 GONE = 499  # in logs and figures: the client went away before it was answered (nginx's number)
 RESTARTING = 10.0  # seconds until another server may be there
+TRANSLATE = "/translate"
 CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Headers": "Authorization, Content-Type",
@@ -35,8 +40,8 @@ CORS = {
 class Surroundings:
     """The outermost layer."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, body: int) -> None:
-        self._app, self._metrics, self._body = app, metrics, body
+    def __init__(self, app: ASGIApp, engine: Engine, metrics: Metrics, body: int) -> None:
+        self._app, self._engine, self._metrics, self._body = app, engine, metrics, body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,6 +66,10 @@ class Surroundings:
         try:
             if exchange.announced > self._body:
                 raise _TooLarge
+            if exchange.is_text and (refusal := self._engine.refusal()):
+                exchange.endpoint = TRANSLATE
+                await exchange.refuse(busy(refusal.retry_after))
+                return
             answer: ASGIApp = Response() if exchange.method == "OPTIONS" else self._app
             await answer(exchange.scope, exchange.receive, exchange.send)
         except _TooLarge:
@@ -70,7 +79,7 @@ class Surroundings:
     def _note(self, exchange: "_Exchange") -> None:
         seconds = time.perf_counter() - exchange.began
         route = exchange.scope.get("route")
-        endpoint = route.path if route is not None else "none"
+        endpoint = route.path if route is not None else exchange.endpoint
         self._metrics.duration.labels(endpoint, exchange.status).observe(seconds)
         fields = {
             "request": exchange.id,
@@ -94,10 +103,15 @@ class _Exchange:
         self.id, self.began = uuid.uuid4().hex, time.perf_counter()
         self.method: str = scope["method"]
         self.scope: MutableMapping[str, Any] = dict(scope) | ({"method": "GET"} if self.method == "HEAD" else {})
-        self.status, self.received = 0, 0
+        self.status, self.received, self.endpoint = 0, 0, "none"
         self._receive, self._send, self._limit = receive, send, limit
         lengths = [value for name, value in scope["headers"] if name == b"content-length"]
         self.announced = int(lengths[0]) if lengths and lengths[0].isdigit() else 0
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a text is to be translated."""
+        return self.method == "POST" and self.scope["path"] == TRANSLATE
 
     async def refuse(self, refusal: Refusal) -> None:
         await refusal.response(HTTPConnection(self.scope))(self.scope, self.receive, self.send)

@@ -1,6 +1,7 @@
 """A server from start to end: models loaded, memory opened, requests answered, everything accepted finished."""
 
 import asyncio
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from kakehashi.serving.api.settings import ServerSettings
 from kakehashi.serving.corrections.memory import Memory
 from kakehashi.serving.engine.engine import Engine
 
+BACKLOG = 128  # connections taken in one turn of the loop: the engine's turn comes soon, however many wait
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -25,6 +27,8 @@ def serve(models: Sequence[Path], settings: ServerSettings) -> None:
     """Serves until SIGTERM or SIGINT. Raises UserError when it cannot begin."""
     write_json_lines(sys.stderr)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # who goes away, client or worker, does not end the server
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # as many connections as may be, not the usual 1,024
     asyncio.run(_serve(models, settings))
 
 
@@ -69,6 +73,7 @@ def configured(engine: Engine, memory: Memory, settings: ServerSettings) -> uvic
         ws="none",
         lifespan="off",
         server_header=False,
+        backlog=BACKLOG,
         proxy_headers=bool(settings.proxies),
         forwarded_allow_ips=list(settings.proxies),
         timeout_graceful_shutdown=settings.drain,

@@ -40,6 +40,11 @@ class Batch:
     sentences: list[Sentence]
     begun: float = field(default_factory=monotonic)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody waits for one of them."""
+        return not all(sentence.future.done() for sentence in self.sentences)
+
 
 class Waiting:
     """The queue. `batch_tokens`: of a batch, padding counted; `wait`: seconds; `capacity`: sentences at which it is

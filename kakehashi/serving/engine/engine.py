@@ -55,7 +55,9 @@ class EngineSettings(Config):
     window: PositiveInt = Field(default=64, description="Sentences of one text in the queue at once.")
     memory: PositiveInt = Field(default=4 * 2**30, description="Bytes of models' weights in memory.")
     precision: Precision | Literal["int8"] = Field(
-        default="fp32", description="Format of the weights: fp32, which alone workers share, bf16 or int8."
+        default="fp32",
+        description="Format of the weights: fp32, which alone workers share, bf16 or int8, the fastest for large "
+        "models.",
     )
 
 
@@ -142,11 +144,17 @@ class Engine:
         self._accepting = False
         await self._none_open.wait()
 
+    def refusal(self) -> Busy | None:
+        """How a text is refused that comes now, and counted as that; None where there is room for it."""
+        if self._accepting and not self._waiting.full:
+            return None
+        self._refused += 1
+        left = self._waiting.seconds_left(self._pool.size) if self._accepting else DRAINING
+        return Busy(max(1.0, math.ceil(left)))
+
     def _admit(self) -> None:
-        if not self._accepting or self._waiting.full:
-            self._refused += 1
-            left = self._waiting.seconds_left(self._pool.size) if self._accepting else DRAINING
-            raise Busy(max(1.0, math.ceil(left)))
+        if refusal := self.refusal():
+            raise refusal
         self._accepted += 1
         self._open += 1
         self._none_open.clear()

@@ -1,6 +1,10 @@
-"""The workers: started, fed, and replaced when they die.
+"""The workers: started, fed, and replaced when they die or hang.
 
 A worker is a fresh interpreter at the ends of two pipes, never a fork of this one: torch's threads do not survive one.
+
+Notable: how long a batch takes says nothing, since models and machines differ. But a worker at work says every second
+that it is alive; one that is silent hangs, and is killed. So is one that goes on with a batch for which nobody waits
+any more, all deadlines having passed.
 """
 
 import asyncio
@@ -8,21 +12,23 @@ import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kakehashi.errors import UserError
 from kakehashi.serving.engine.batches import Batch, Waiting
 from kakehashi.serving.engine.catalogue import Catalogue
 from kakehashi.serving.engine.protocol import Broken
-from kakehashi.serving.engine.wire import LENGTH_BYTES, Found, batch_message, packed
+from kakehashi.serving.engine.wire import BEAT, LENGTH_BYTES, Found, batch_message, packed
 
+BEGINNING = 120.0  # seconds in which a worker must be there
+SILENCE = 20.0  # seconds after which one at work that says nothing hangs: a busy machine keeps it from speaking too
 PATIENCE = 10.0  # seconds that a worker has to end when it is told to
 PAUSE = 1.0  # seconds before another try, when a worker died before it was ready
 
 
 class Died(Exception):
-    """The process is gone."""
+    """The process is gone, or hangs."""
 
 
 class Worker:
@@ -42,20 +48,26 @@ class Worker:
         )
         worker = cls(process)
         try:
-            await worker._read()
+            await worker._read(BEGINNING)
         except BaseException:
             await worker.kill()
             raise
         return worker
 
-    async def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Raises Died."""
+    async def ask(self, message: Mapping[str, Any], wanted: Callable[[], bool]) -> dict[str, Any]:
+        """The answer. `wanted`: whether anybody still waits for it. Raises Died."""
         self.tell(message)
         try:
-            await self._requests.drain()
-        except ConnectionError as error:
+            async with asyncio.timeout(SILENCE):
+                await self._requests.drain()
+        except (ConnectionError, TimeoutError) as error:
             raise Died from error
-        return await self._read()
+        in_vain = 0
+        while "alive" in (answer := await self._read(SILENCE)):
+            in_vain = 0 if wanted() else in_vain + 1
+            if in_vain * BEAT > SILENCE:
+                raise Died
+        return answer
 
     def tell(self, message: Mapping[str, Any]) -> None:
         if not self._requests.is_closing():
@@ -74,11 +86,12 @@ class Worker:
         except TimeoutError:
             await self.kill()
 
-    async def _read(self) -> dict[str, Any]:
+    async def _read(self, seconds: float) -> dict[str, Any]:
         try:
-            length = int.from_bytes(await self._answers.readexactly(LENGTH_BYTES), "big")
-            return json.loads(await self._answers.readexactly(length))
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            async with asyncio.timeout(seconds):
+                length = int.from_bytes(await self._answers.readexactly(LENGTH_BYTES), "big")
+                return json.loads(await self._answers.readexactly(length))
+        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
             raise Died from error
 
 
@@ -122,7 +135,7 @@ class Pool:
             directory = str(self.catalogue.models[batch.job.model].directory)
             message = batch_message(batch.job, directory, [sentence.text for sentence in batch.sentences])
             try:
-                self._deliver(batch, await self.workers[place].ask(message))
+                self._deliver(batch, await self.workers[place].ask(message, lambda batch=batch: batch.wanted))
             except Died:
                 self.waiting.put_back(batch)
                 await self._replace(place)

@@ -11,7 +11,7 @@ from typing import Any, Self
 from kakehashi.data.terms import Wording
 
 LENGTH_BYTES = 4
-
+BEAT = 1.0  # seconds after which a worker at work says again that it is alive
 
 Seen = tuple[int, int, float]
 Place = tuple[int, int, int, int, float]

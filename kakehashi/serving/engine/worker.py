@@ -7,6 +7,8 @@ It reads messages from its standard input and writes answers to its standard out
     {"job", "directory", "texts"}  ->  {"found", "source_tokens"}, or {"mistake"} where a `UserError` says what is wrong
     {"drop"}                       ->  nothing: that model's memory is given back
 
+and, while it is at work, {"alive"} every second before the answer.
+
 Notable: one thread a process, so that as many processes as there are cores do not fight for them. The weights of an
 fp32 model are pages of its file, which all workers share. Any other error ends the process, as does the end of its
 input: the one who started it sees that. Signals that end a server are for that server; a worker outlives them.
@@ -16,6 +18,9 @@ import json
 import os
 import signal
 import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
@@ -25,7 +30,7 @@ import torch
 from kakehashi.directory import Precision
 from kakehashi.errors import UserError
 from kakehashi.serving.engine.mending import translate
-from kakehashi.serving.engine.wire import LENGTH_BYTES, Found, Job, packed
+from kakehashi.serving.engine.wire import BEAT, LENGTH_BYTES, Found, Job, packed
 from kakehashi.translator import Translator
 
 Weights = Precision | Literal["int8"]
@@ -80,10 +85,31 @@ def serve(models: Models, requests: BinaryIO, answers: BinaryIO) -> None:
         data = requests.read(size)
         if len(data) < size:
             return
-        answer = models.answer(json.loads(data))
+        with heard(answers):
+            answer = models.answer(json.loads(data))
         if answer is not None:
             answers.write(packed(answer))
             answers.flush()
+
+
+@contextmanager
+def heard(answers: BinaryIO) -> Generator[None]:
+    """Says every now and then that this process is alive, while it does something."""
+    done = threading.Event()
+
+    def beat() -> None:
+        with suppress(BrokenPipeError):  # nobody listens any more, as the answer will find out
+            while not done.wait(BEAT):
+                answers.write(packed({"alive": True}))
+                answers.flush()
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        yield
+    finally:
+        done.set()
+        beating.join()
 
 
 def main() -> None:

@@ -103,6 +103,23 @@ def test_a_database_that_is_away_is_told(site: Site) -> None:
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
 
 
+def test_where_the_queue_is_full_a_text_is_refused_unread(
+    site: Site, engine: Any, log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = engine.status().refused
+    with requests.Session() as session:
+        with monkeypatch.context() as patch:
+            patch.setattr(engine._waiting, "capacity", 0)
+            for body in (b"{", b"x" * 3_000_000):
+                response = session.post(site.url + "/translate", data=body, timeout=300)
+                assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+                assert response.json() == {"error": "The server is busy: try again later."}
+            assert site.get("/languages").status_code == 200
+        assert session.post(site.url + "/translate", json=GOOD, timeout=300).status_code == 200
+    assert engine.status().refused == before + 2
+    assert [line["endpoint"] for line in log() if line.get("status") == 503] == ["/translate"] * 2
+
+
 def test_a_client_that_goes_away_has_its_texts_dropped(site: Site, engine: Any) -> None:
     before = engine.status()
     with pytest.raises(requests.exceptions.ReadTimeout):

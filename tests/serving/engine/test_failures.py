@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +14,9 @@ import pytest
 
 from kakehashi.errors import UserError
 from kakehashi.serving.engine.engine import Engine, EngineSettings
+from kakehashi.serving.engine.pool import Died, Worker
 from kakehashi.serving.engine.protocol import Answer, Broken, Busy, Request, TooLate
+from kakehashi.serving.engine.wire import packed
 from tests.serving.conftest import Running, sentences, shifted
 
 T = TypeVar("T")
@@ -192,6 +195,54 @@ def test_dead_workers_lose_nothing(models: list[Path]) -> None:
         assert engine.status().answered == engine.status().accepted == sum(answered)
 
     with_engine(models, work, workers=2)
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_replaced(models: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kakehashi.serving.engine.pool.SILENCE", 5.0)
+
+    async def work(engine: Engine) -> None:
+        (stopped,) = pids(engine)
+        accepted = [asyncio.create_task(engine.translate(Request(LONG[:3000], "en", "de"))) for _ in range(3)]
+        await until(lambda: engine.status().running > 0)
+        os.kill(stopped, signal.SIGSTOP)
+        assert len({answer.text for answer in await asyncio.gather(*accepted)}) == 1
+        assert engine.status().restarted == 1 and stopped not in pids(engine)
+        with pytest.raises(ProcessLookupError):
+            os.kill(stopped, 0)
+
+    with_engine(models, work)
+
+
+SILENT = "input()"
+BUSY = f"""
+import sys, time
+while True:
+    sys.stdout.buffer.write({packed({"alive": True})!r})
+    sys.stdout.flush()
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(("script", "beats"), [(SILENT, False), (BUSY, True)])
+def test_a_worker_that_answers_nothing(script: str, beats: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that says nothing is given up, whoever waits; one that works, when nobody has waited for so long."""
+    monkeypatch.setattr("kakehashi.serving.engine.pool.SILENCE", 2.0)
+    asked: list[bool] = []
+
+    def wanted() -> bool:
+        asked.append(len(asked) < 5)
+        return asked[-1]
+
+    async def work() -> None:
+        command = [sys.executable, "-c", script]
+        worker = Worker(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE))
+        with pytest.raises(Died):
+            await worker.ask({}, wanted)
+        await worker.kill()
+
+    asyncio.run(work())
+    assert asked == ([True] * 5 + [False] * 3 if beats else [])
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -15,12 +16,17 @@ from kakehashi.translator import Translator
 
 
 def answers(models: Models, messages: bytes) -> list[dict[str, Any]]:
-    written = io.BytesIO()
-    serve(models, io.BytesIO(messages), written)
-    written.seek(0)
+    """Without those that say that it is alive, which a slow machine adds."""
+    return [each for each in written(models, messages) if "alive" not in each]
+
+
+def written(models: Models, messages: bytes) -> list[dict[str, Any]]:
+    output = io.BytesIO()
+    serve(models, io.BytesIO(messages), output)
+    output.seek(0)
     found: list[dict[str, Any]] = []
-    while length := written.read(LENGTH_BYTES):
-        found.append(json.loads(written.read(int.from_bytes(length, "big"))))
+    while length := output.read(LENGTH_BYTES):
+        found.append(json.loads(output.read(int.from_bytes(length, "big"))))
     return found
 
 
@@ -64,6 +70,17 @@ def test_mistakes_are_told(models: list[Path], tmp_path: Path) -> None:
     found = answers(Models("fp32", batch_tokens=100), messages)
     assert "no model directory" in found[1]["mistake"]
     assert found[2]["found"]
+
+
+def test_a_process_at_work_says_that_it_is_alive(models: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Models):
+        def answer(self, message: dict[str, Any]) -> dict[str, Any] | None:
+            sleep(0.1)
+            return super().answer(message)
+
+    monkeypatch.setattr("kakehashi.serving.engine.worker.BEAT", 0.01)
+    *beats, last = written(Slow("fp32", 100), batch(models[0], ["ant"]))
+    assert beats and all(each == {"alive": True} for each in beats) and last["found"]
 
 
 @pytest.mark.parametrize("cut", [2, LENGTH_BYTES, 20])
