@@ -65,7 +65,8 @@ class Argos:
             if prefix := metadata.get("target_prefix"):
                 raise UserError(f"{path} writes several languages (target_prefix {prefix!r}), and ours write one")
             pieces = _pieces(folder)
-            codes = languages.of(path, *(_OURS.get(code, code) for code in map(metadata.get, ("from_code", "to_code"))))
+            theirs: list[str | None] = [metadata.get(name) for name in ("from_code", "to_code")]
+            codes = languages.of(path, *(_OURS.get(code, code) if code else None for code in theirs))
             return ctranslate2.read(folder / MODEL, (pieces, pieces), codes)
 
     def check(self, translator: Translator) -> None:
