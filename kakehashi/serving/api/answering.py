@@ -169,7 +169,7 @@ def _response(asked: Translate, items: Sequence[Item]) -> dict[str, Any]:
 
 
 def _word(word: Word) -> dict[str, Any]:
-    return {"start": word.start, "end": word.end, "confidence": percent(word.probability)}
+    return {"start": word.start, "end": word.end, "confidence": percent(word.confidence)}
 
 
 def _match(match: Match, answer: Correction | None) -> dict[str, Any]:

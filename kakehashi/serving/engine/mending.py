@@ -119,7 +119,7 @@ class _Mending:
         return segmenter.decode(segmenter.encode(item.wanted)) == item.wanted
 
     def _found(self, draft: _Draft) -> Found:
-        best = draft.translation
+        best, calibration = draft.translation, self.translator.calibration
         texts = tuple(dict.fromkeys(self._finished(draft, each.text) for each in (best, *best.alternatives)))
         notes = [each for each in [best.note] if each]
         notes += ["the translation repeats itself"] if draft.loops else []
@@ -129,10 +129,12 @@ class _Mending:
         if _as_long(draft.text, draft.asked) and _as_long(texts[0], best.text):
             ends = (len(draft.text), len(texts[0]))
             seen = (token for token in best.tokens if token.span[0] < token.span[1] <= ends[1])
-            words = [(*token.span, token.log_probability) for token in seen]
+            words = [(*token.span, calibration.of_piece(token.log_probability)) for token in seen]
             own = (link for link in best.links if link.source[1] <= ends[0] and link.target[1] <= ends[1])
             links = [(*link.source, *link.target, link.weight) for link in own]
-        return Found(texts, draft.log_probability, len(best.tokens), tuple(words), tuple(links), tuple(notes))
+        count = len(best.tokens)
+        confidence = calibration.of_sentence(draft.log_probability, count) if count else 0.0
+        return Found(texts, confidence, count, tuple(words), tuple(links), tuple(notes))
 
     def _finished(self, draft: _Draft, text: str) -> str:
         text = text.strip()

@@ -19,11 +19,11 @@ class Link:
 
 @dataclass(frozen=True)
 class Word:
-    """A token of a translation: its start and end in `Answer.text`, and the probability that the model gave it."""
+    """A token of a translation: its start and end in `Answer.text`, and how sure the model is of it, 0 to 1."""
 
     start: int
     end: int
-    probability: float
+    confidence: float
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class Request:
 class Answer:
     """The translation of one text.
 
-    `confidence`: mean probability of the tokens, 0 to 1; `words`: the tokens that can be seen, in order; `links`: by
-    target, empty unless asked for; `notes`: what the reader should know ("cut at the length limit").
+    `confidence`: of its sentences the mean, by their tokens, 0 to 1 (`kakehashi.confidence`); `words`: the tokens that
+    can be seen, in order; `links`: by target, empty unless asked for; `notes`: what the reader should know ("cut at the
+    length limit").
     """
 
     text: str

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from kakehashi.confidence import Calibration, Curve
 from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
 from kakehashi.serving.engine.mending import _lower, _sentence_case, _upper, translate
 from kakehashi.serving.engine.wire import Found, Job
@@ -113,3 +114,14 @@ def test_a_single_word(translator: Translator, scripted: Scripting) -> None:
     (linked,) = translate(translator, Job("m", alignment=True), ["ant"])
     assert linked.texts == ("bee",)
     assert {link[:4] for link in linked.links} == {(0, 3, 0, 3)}
+
+
+def test_confidence_is_what_the_calibration_makes_of_it(translator: Translator) -> None:
+    texts = ["Ant bee.", "cat"]
+    raw = translate(translator, Job("m"), texts)
+    doubtful = Calibration(sentence=Curve(slope=0.0), piece=Curve(slope=0.0, intercept=-50.0))
+    told = translate(replace(translator, calibration=doubtful), Job("m"), texts)
+    assert [each.texts for each in told] == [each.texts for each in raw]
+    assert all(0.5 < each.confidence < 1 for each in raw) and {each.confidence for each in told} == {0.5}
+    assert all(word[2] < 0.01 for each in told for word in each.words)
+    assert all(0.5 < word[2] < 1 for each in raw for word in each.words)
