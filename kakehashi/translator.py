@@ -6,7 +6,6 @@ and a translation that hits its length limit says so, both in `Translation.note`
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -15,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from kakehashi.alignment import Link, Token, links, placed
+from kakehashi.confidence import FILE as CALIBRATION
+from kakehashi.confidence import Calibration
 from kakehashi.config import Config, merge, resolve
 from kakehashi.data.languages import is_unspaced
 from kakehashi.data.splitting import split_text
@@ -96,14 +97,16 @@ class _Request:
 class Translator:
     """A trained model with all that it needs to translate text.
 
-    `batch_tokens`: source tokens of a batch, padding counted; `max_source_tokens`: longer lines are split; `loops`: a
-    translation that ends in the same tokens so many times in a row (2 or more) gets a note; None: none does.
+    `calibration`: what its probabilities are worth; `batch_tokens`: source tokens of a batch, padding counted;
+    `max_source_tokens`: longer lines are split; `loops`: a translation that ends in the same tokens so many times in a
+    row (2 or more) gets a note; None: none does.
     """
 
     config: ModelDirectory
     model: Translating
     segmenters: SegmenterPair
     card: dict[str, Any] | None = None
+    calibration: Calibration = field(default_factory=Calibration)
     batch_tokens: int = 2048
     max_source_tokens: int = 256
     loops: int | None = None
@@ -133,7 +136,8 @@ class Translator:
         segmenters = load_pair(directory)
         model = config.model.build(*(Vocabulary(each.size, *each.special) for each in segmenters))
         place = load_model(model, directory, precision, device)
-        return cls(config, cast(Translating, model), segmenters, read_card(directory), device=place)
+        card, calibration = read_card(directory), Calibration.read(directory)
+        return cls(config, cast(Translating, model), segmenters, card, calibration, device=place)
 
     def save(self, directory: Path | str) -> None:
         """Writes a model directory; one that stands there is replaced only when the new one is complete.
@@ -142,8 +146,13 @@ class Translator:
         """
         if isinstance(self.model, Int8):
             raise UserError("a model with int8 weights cannot be saved: load it with precision=fp32 and save that")
-        model, vocabulary = cast(nn.Module, self.model), partial(save_pair, self.segmenters)
-        save(Path(directory), self.config, model, vocabulary, self.card)
+
+        def rest(new: Path) -> None:
+            save_pair(self.segmenters, new)
+            if self.calibration != Calibration():
+                self.calibration.write(new / CALIBRATION)
+
+        save(Path(directory), self.config, cast(nn.Module, self.model), rest, self.card)
 
     def translate(
         self, texts: Sequence[str], prefix: str = "", wording: Wording | None = None, **overrides: Any

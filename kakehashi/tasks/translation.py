@@ -40,6 +40,7 @@ from kakehashi.models.decoder_only import DecoderOnly
 from kakehashi.models.encoder_only import EncoderOnly
 from kakehashi.models.protocol import Translating, Vocabulary
 from kakehashi.nn.variant import broken
+from kakehashi.tasks.calibration import Observed, keep, observe
 from kakehashi.tasks.consistency import Consistency, NoConsistency, RDrop
 from kakehashi.tasks.protocol import Finished, Metric, Sums, TaskSettings, content_hash
 from kakehashi.translator import ModelDirectory, Translator
@@ -235,17 +236,25 @@ class TranslationTask:
         Translator(whole, cast(Translating, model), self.segmenters).save(directory)
 
     def finish(self, directory: Path, console: Console) -> Finished:
-        """With the decoding of the model directory, not greedily."""
+        """With the decoding of the model directory, not greedily. Its confidence is calibrated on the development set,
+        and the diagram shows the first test set, if there is one."""
         translator = Translator.load(directory)
         scores: dict[str, list[Score]] = {}
+        observed: dict[str, Observed] = {}
         sentences, seconds = 0, 0.0
         for name, corpora in {"valid": self.config.valid, **self.config.test}.items():
             with console.status(f"Translating {name} ..."):
                 started = time.perf_counter()
                 pairs = list(pairs_of(corpora))
-                texts = translator.translate([pair.source for pair in pairs])
+                found = list(translator.stream([pair.source for pair in pairs], detail="tokens"))
                 sentences, seconds = sentences + len(pairs), seconds + time.perf_counter() - started
-            scores[name] = score(texts, [pair.target for pair in pairs], self.config.target, confidence=True)
+            references = [pair.target for pair in pairs]
+            scores[name] = score([each.text for each in found], references, self.config.target, confidence=True)
+            if seen := observe(translator, found, references):
+                observed[name] = seen
+        if "valid" in observed:
+            shown = next((name for name in self.config.test if name in observed), "valid")
+            keep(directory, observed["valid"].calibration(), observed[shown], shown)
         return Finished(scores, self._corpus(), (self.config.source, self.config.target), sentences / seconds)
 
     def _corpus(self) -> TrainingCorpus:

@@ -59,3 +59,15 @@ def test_a_text_is_scored(run: Run, generator: Path) -> None:
     assert values["perplexity"] == pytest.approx(math.exp(values["loss"]))
     assert values["bits_per_character"] == pytest.approx(values["loss"] / math.log(2)), "characters are its tokens"
     assert "length:8" in run("evaluate", generator, "--text", "text.txt").out
+
+
+def test_confidence_is_calibrated(run: Run, model: Path, texts: dict[str, Path]) -> None:
+    files = ("--source", texts["source"], "--reference", texts["reference"])
+    ended = run("calibrate", model, *files)
+    assert ended.code == 0 and "calibration error" in ended.lines[0] and "AUROC" in ended.lines[1]
+    assert {"calibration.json", "reliability.svg"} <= {path.name for path in model.iterdir()}
+    result = json.loads(run("evaluate", model, *files, "--reliability", "shown.svg", "--json").out)["reliability"]
+    assert result["sentences"]["error"][1] < result["sentences"]["error"][0], "the text that it was fitted to"
+    assert Path("shown.svg").read_text("utf-8").startswith("<?xml")
+    wrong = run("evaluate", "--hypothesis", texts["good"], *files[2:], "--language", "en", "--reliability", "x.svg")
+    assert wrong.code == 2 and "--reliability" in wrong.err

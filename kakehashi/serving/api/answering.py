@@ -152,7 +152,7 @@ def _response(asked: Translate, items: Sequence[Item]) -> dict[str, Any]:
 
 
 def _word(word: Word) -> dict[str, Any]:
-    share = word.probability
+    share = word.confidence
     return {"start": word.start, "end": word.end, "confidence": None if share is None else percent(share)}
 
 

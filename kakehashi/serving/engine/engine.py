@@ -172,7 +172,7 @@ class _Text:
         self.links: list[Link] = []
         self.notes: dict[str, None] = {}
         self.known: dict[str, None] = {}
-        self.log_probability, self.tokens = 0.0, 0
+        self.confidence, self.tokens = 0.0, 0  # of all tokens together, so far
 
     async def translate(self) -> Answer:
         in_work: deque[tuple[Piece, asyncio.Future[Found] | None]] = deque()
@@ -196,7 +196,7 @@ class _Text:
                 if found and not found.cancel() and not found.cancelled():
                     found.exception()  # seen, though another's is raised
         best, *others = dict.fromkeys(written.getvalue() for written in self.texts)
-        confidence = math.exp(self.log_probability / self.tokens) if self.tokens else None
+        confidence = self.confidence / self.tokens if self.tokens else None
         return Answer(
             best,
             tuple(others),
@@ -226,13 +226,13 @@ class _Text:
         return found
 
     async def _onwards(self, between: asyncio.Future[Found], job: Job) -> Found:
-        """From a language between to the last; only there are alternatives."""
+        """From a language between to the last; only there are alternatives. As good as both translations at once."""
         first = await between
         second = await self.waiting.submit(job, first.texts[0])
         return Found(
             second.texts,
-            first.log_probability + second.log_probability,
-            first.tokens + second.tokens,
+            first.confidence * second.confidence,
+            second.tokens,
             second.words,
             _through(first.links, second.links),
             tuple(dict.fromkeys(first.notes + second.notes)),
@@ -264,13 +264,13 @@ class _Text:
         begin = self.length + len(gap)
         self.length = begin + len(found.texts[0])
         self.notes |= dict.fromkeys(found.notes)
-        self.log_probability += found.log_probability
+        self.confidence += found.confidence * found.tokens
         self.tokens += found.tokens
         if known is not None:
             self.known[piece.text] = None
             self.words.append(Word(begin, self.length, None))
-        for start, end, log_probability in found.words:
-            self.words.append(Word(begin + start, begin + end, math.exp(log_probability)))
+        for start, end, confidence in found.words:
+            self.words.append(Word(begin + start, begin + end, confidence))
         for a, b, c, d, weight in found.links:
             self.links.append(Link((piece.start + a, piece.start + b), (begin + c, begin + d), weight))
 

@@ -4,8 +4,11 @@ Notable: most sentences are searched once. Again, all that are alike in one batc
 - lines in capitals, which few models know well: as they are and in sentence case; the translation is put in capitals;
 - single words, which few models know without a sentence: as they are and with a stop, which is then taken off;
 - translations that go round in circles: with a search that says no n-gram of tokens twice;
-- translations that lack what `integrity` wants: with a search that must say it (dynamic beam allocation).
-Of several ways to ask, that with the likeliest translation is taken. What cannot be mended gets a note.
+- translations that lack what is kept letter by letter: without it, and it is put back where its neighbours went;
+- translations that lack a number: with a search that must say it (dynamic beam allocation).
+Of several ways to ask, that with the likeliest translation is taken. A search that had to say a number is believed only
+if what it says besides is about as likely as the first draft: else the number stands amid nonsense. What cannot be
+mended gets a note.
 """
 
 import math
@@ -13,10 +16,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 from kakehashi.data.languages import unsubtagged
 from kakehashi.data.terms import Wording
+from kakehashi.errors import UserError
+from kakehashi.serving.engine.apart import apart
 from kakehashi.serving.engine.integrity import Item, kept_apart, loops, missing
 from kakehashi.serving.engine.wire import Found, Job, Place, Seen
 from kakehashi.translator import Translation, Translator
@@ -24,6 +30,9 @@ from kakehashi.translator import Translation, Translator
 _ONE_WORD = re.compile(r"\S{0,19}\w")
 _STOPS = {"ja": "。", "zh": "。", "yue": "。", "hi": "।", "bn": "।", "ur": "۔"}  # of the others: "."
 _DOTTED = ("tr", "az")  # languages in which i and ı are two letters
+_DOUBT = (
+    0.4  # nats a token by which what stands besides a forced number may be less likely than the draft (docs/log.md)
+)
 _BEAM = 4  # hypotheses, where the model's own search keeps too few
 
 
@@ -42,12 +51,29 @@ class _Draft:
         return missing(self.asked, self.translation.text, self.languages)
 
     @cached_property
+    def loses_kept(self) -> bool:
+        """Whether it lacks anything that is kept letter by letter."""
+        kept = {part for part, is_kept in kept_apart(self.asked) if is_kept}
+        return any(item.text in kept for item in self.missing)
+
+    @cached_property
     def loops(self) -> bool:
         return loops(self.asked, self.translation.text)
 
     @cached_property
     def log_probability(self) -> float:
         return math.fsum(token.log_probability for token in self.translation.tokens)
+
+    def likelihood(self, besides: Sequence[str] = ()) -> float:
+        """Mean log-probability of the tokens that are not of these phrases."""
+        text = self.translation.text
+        phrases = [match.span() for phrase in besides for match in re.finditer(re.escape(phrase), text)]
+        own = [
+            token.log_probability
+            for token in self.translation.tokens
+            if not any(start < token.span[1] and token.span[0] < end for start, end in phrases)
+        ]
+        return fmean(own) if own else -math.inf
 
 
 def translate(translator: Translator, job: Job, texts: Sequence[str]) -> list[Found]:
@@ -61,15 +87,31 @@ class _Mending:
         self.source, self.target = translator.config.source, translator.config.target
 
     def translate(self, texts: Sequence[str]) -> list[Found]:
-        ways, languages = [self._ways(text) for text in texts], (self.source, self.target)
+        return list(map(self._found, self._drafts(texts, list(map(self._ways, texts)))))
+
+    def _drafts(self, texts: Sequence[str], ways: Sequence[Sequence[str]]) -> list[_Draft]:
+        """Each text's translation, mended, of the best of the ways to ask for it."""
+        languages = self.source, self.target
         found = self._stream([asked for each in ways for asked in each], self.job.wording)
         drafts = [
             max((_Draft(text, asked, next(found), languages) for asked in each), key=lambda each: each.log_probability)
             for text, each in zip(texts, ways, strict=True)
         ]
-        drafts = self._without_loops(drafts)
-        drafts = self._complete(drafts)
-        return list(map(self._found, drafts))
+        joined = self._joined([draft for draft in drafts if draft.loses_kept])
+        whole = iter(self._complete(self._without_loops([draft for draft in drafts if not draft.loses_kept])))
+        return [next(joined if draft.loses_kept else whole) for draft in drafts]
+
+    def _joined(self, drafts: Sequence[_Draft]) -> Iterator[_Draft]:
+        """In their place, translations without what is kept letter by letter, and that put back by their links."""
+        parted = [apart(draft.asked, [part for part, kept in kept_apart(draft.asked) if kept]) for draft in drafts]
+        texts = [each.text for each in parted]
+        ways = [[text] for text in texts]
+        try:
+            found = _Mending(self.translator, replace(self.job, alignment=True))._drafts(texts, ways)
+        except UserError:  # the model cannot align
+            found = self._drafts(texts, ways)
+        for draft, each, translated in zip(drafts, parted, found, strict=True):
+            yield replace(draft, translation=each.joined(translated.translation))
 
     def _stream(self, asked: Sequence[str], wording: Wording | None, **overrides: Any) -> Iterator[Translation]:
         needed = max(self.job.count, 2 if wording and (wording.terms or wording.required) else 1)
@@ -119,7 +161,7 @@ class _Mending:
         return segmenter.decode(segmenter.encode(item.wanted)) == item.wanted
 
     def _found(self, draft: _Draft) -> Found:
-        best = draft.translation
+        best, calibration = draft.translation, self.translator.calibration
         texts = tuple(dict.fromkeys(self._finished(draft, each.text) for each in (best, *best.alternatives)))
         notes = [each for each in [best.note] if each]
         notes += ["the translation repeats itself"] if draft.loops else []
@@ -129,10 +171,13 @@ class _Mending:
         if _as_long(draft.text, draft.asked) and _as_long(texts[0], best.text):
             ends = (len(draft.text), len(texts[0]))
             seen = (token for token in best.tokens if token.span[0] < token.span[1] <= ends[1])
-            words = [(*token.span, token.log_probability) for token in seen]
-            own = (link for link in best.links if link.source[1] <= ends[0] and link.target[1] <= ends[1])
+            words = [(*token.span, calibration.of_piece(token.log_probability)) for token in seen]
+            linked = best.links if self.job.alignment else ()
+            own = (link for link in linked if link.source[1] <= ends[0] and link.target[1] <= ends[1])
             links = [(*link.source, *link.target, link.weight) for link in own]
-        return Found(texts, draft.log_probability, len(best.tokens), tuple(words), tuple(links), tuple(notes))
+        count = len(best.tokens)
+        confidence = calibration.of_sentence(draft.log_probability, count) if count else 0.0
+        return Found(texts, confidence, count, tuple(words), tuple(links), tuple(notes))
 
     def _finished(self, draft: _Draft, text: str) -> str:
         text = text.strip()
@@ -145,7 +190,9 @@ class _Mending:
 
 
 def _more_complete(old: _Draft, new: _Draft) -> bool:
-    return len(new.missing) < len(old.missing) and (old.loops or not new.loops)
+    """Whether the new one, which was made to say what the old one lacks, has more of it and still makes sense."""
+    likely = new.likelihood([item.wanted for item in old.missing]) >= old.likelihood() - _DOUBT
+    return likely and len(new.missing) < len(old.missing) and (old.loops or not new.loops)
 
 
 def _replaced(

@@ -20,12 +20,12 @@ class Link:
 
 @dataclass(frozen=True)
 class Word:
-    """A token of a translation: its start and end in `Answer.text`, and the probability that the model gave it; or what
-    was known, as a whole and without one."""
+    """A token of a translation: its start and end in `Answer.text`, and how sure the model is of it, 0 to 1; or what
+    was known, as a whole and without that."""
 
     start: int
     end: int
-    probability: float | None
+    confidence: float | None
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Request:
 class Answer:
     """The translation of one text.
 
-    `confidence`: mean probability of the tokens, 0 to 1; `words`: the tokens that can be seen, in order; `links`: by
-    target, empty unless asked for; `notes`: what the reader should know ("cut at the length limit"); `known`: the parts
-    of the text whose translation was known.
+    `confidence`: of its sentences the mean, by their tokens, 0 to 1 (`kakehashi.confidence`); `words`: the tokens that
+    can be seen, in order; `links`: by target, empty unless asked for; `notes`: what the reader should know ("cut at the
+    length limit"); `known`: the parts of the text whose translation was known.
     """
 
     text: str

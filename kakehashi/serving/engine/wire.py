@@ -55,13 +55,13 @@ class Job:
 class Found:
     """A sentence's translations, best first.
 
-    `log_probability`, `tokens`: of the best one, its end not counted; `words`: start, end and log-probability of those
-    of its tokens that can be seen; `links`: start and end in the sentence, start and end in the best translation, and
+    `confidence`, `tokens`: of the best one, its end not counted; `words`: start, end and confidence of those of its
+    tokens that can be seen; `links`: start and end in the sentence, start and end in the best translation, and
     the weight.
     """
 
     texts: tuple[str, ...]
-    log_probability: float = 0.0
+    confidence: float = 0.0
     tokens: int = 0
     words: tuple[Seen, ...] = ()
     links: tuple[Place, ...] = ()
@@ -71,9 +71,9 @@ class Found:
     def of(cls, told: Mapping[str, Any]) -> Self:
         return cls(
             tuple(told["texts"]),
-            told["log_probability"],
+            told["confidence"],
             told["tokens"],
-            tuple((start, end, log_probability) for start, end, log_probability in told["words"]),
+            tuple((start, end, confidence) for start, end, confidence in told["words"]),
             tuple((a, b, c, d, weight) for a, b, c, d, weight in told["links"]),
             tuple(told["notes"]),
         )

@@ -152,7 +152,7 @@ class Inline(Generic[Payload]):
                     yield from between(left, right, span)
                     yield closed
                 else:
-                    before, after = _spaces(self._spaced[span], target, places[span])
+                    before, after = spaces(self._spaced[span], target, places[span])
                     yield from itertools.chain(_text(before), self._tags[span], _text(after))
                 start = right
             yield from _text(target[start:end])
@@ -193,7 +193,7 @@ def _seen_after(tokens: Sequence[Token[Payload]], place: int) -> str:
     return _seen(tokens[place + 1]) if place + 1 < len(tokens) else ""
 
 
-def _spaces(wanted: tuple[bool, bool], target: str, place: Place) -> tuple[str, str]:
+def spaces(wanted: tuple[bool, bool], target: str, place: Place) -> tuple[str, str]:
     """The spaces that an atom needs before and behind it, so that words keep as far from it as in the source."""
     if place[0] < place[1]:
         return "", ""

@@ -1,6 +1,7 @@
 """What is done about translations in which something is amiss, with models that do just that."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from kakehashi.confidence import Calibration, Curve
 from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
 from kakehashi.serving.engine.mending import _lower, _sentence_case, _upper, translate
 from kakehashi.serving.engine.wire import Found, Job
@@ -78,12 +80,38 @@ def test_a_translation_that_goes_round_in_circles(scripted: Scripting) -> None:
     assert scripted(lambda text: "bee bee bee")(["ant ant ant"])[0].texts[0] == "bee bee bee"
 
 
-def test_what_is_lost_is_searched_for(scripted: Scripting) -> None:
-    lossy = scripted(lambda text: "ant bee cat dog eel fox gnu hen ibis jay"[: max(3, len(text))])
-    found = lossy(["ant 5,000.5 bee", "ant bee", "a {x} b 👍", "5rd ant"])
-    for each, wanted in zip(found, [("5.000,5",), (), ("{x}", "👍"), ("5",)], strict=True):
-        assert all(item in each.texts[0] for item in wanted)
-        assert not any("missing" in note for note in each.notes)
+def test_a_number_that_is_lost_is_searched_for(scripted: Scripting) -> None:
+    lossy = scripted(lambda text: text.replace("5,000.5", "6.666,6").replace("5", "6"))
+    found = lossy(["ant 5,000.5 bee", "ant bee", "5rd ant"])
+    assert [each.texts[0] for each in found[:2]] == ["ant 5.000,5 bee", "ant bee"]
+    assert "5" in found[2].texts[0]
+    assert all(each.notes == () for each in found)
+
+
+def test_a_number_amid_nonsense_is_not_believed(scripted: Scripting) -> None:
+    """What the model says next depends on the place alone, so that a number in the midst makes all else unlikely."""
+    (found,) = scripted(lambda text: "ant bee cat dog eel fox gnu hen ibis jay"[: len(text)])(["ant 5,000.5 bee"])
+    assert (found.texts, found.notes) == (("ant bee cat dog",), ("5,000.5 is missing",))
+
+
+def test_what_is_kept_is_left_out_and_put_back(scripted: Scripting) -> None:
+    lossy = scripted(lambda text: re.sub("[^a-z ]+", "dog", text))
+    found = lossy(["ant {x} bee 👍", "ant bee", "ant {x} bee cat 5"])
+    assert [each.texts[0] for each in found[:2]] == ["ant {x} bee 👍", "ant bee"]
+    assert "{x}" in found[2].texts[0] and "{x} is missing" not in found[2].notes
+    assert found[0].notes == () and [word[:2] for word in found[0].words] == [(0, 3), (8, 11)]
+
+
+def test_the_links_of_what_is_put_back(translator: Translator) -> None:
+    """This model has never seen an address, but can align."""
+    text = "Ant bee (https://example.org/a), cat."
+    (found,) = translate(translator, Job("m", alignment=True), [text])
+    address = "(https://example.org/a)"
+    place = found.texts[0].index(address)
+    assert (8, 8 + len(address), place, place + len(address), 1.0) in found.links
+    words = {(text[a:b].lower(), found.texts[0][c:d].lower()) for a, b, c, d, weight in found.links if weight > 0.5}
+    assert words >= {("ant", "bee"), ("bee", "cat"), ("cat", "dog")}
+    assert translate(translator, Job("m"), [text])[0].links == ()
 
 
 def test_capitals(translator: Translator, scripted: Scripting) -> None:
@@ -113,3 +141,14 @@ def test_a_single_word(translator: Translator, scripted: Scripting) -> None:
     (linked,) = translate(translator, Job("m", alignment=True), ["ant"])
     assert linked.texts == ("bee",)
     assert {link[:4] for link in linked.links} == {(0, 3, 0, 3)}
+
+
+def test_confidence_is_what_the_calibration_makes_of_it(translator: Translator) -> None:
+    texts = ["Ant bee.", "cat"]
+    raw = translate(translator, Job("m"), texts)
+    doubtful = Calibration(sentence=Curve(slope=0.0), piece=Curve(slope=0.0, intercept=-50.0))
+    told = translate(replace(translator, calibration=doubtful), Job("m"), texts)
+    assert [each.texts for each in told] == [each.texts for each in raw]
+    assert all(0.5 < each.confidence < 1 for each in raw) and {each.confidence for each in told} == {0.5}
+    assert all(word[2] < 0.01 for each in told for word in each.words)
+    assert all(0.5 < word[2] < 1 for each in raw for word in each.words)

@@ -91,7 +91,7 @@ def test_the_end_of_the_input_is_the_end(models: list[Path], cut: int) -> None:
 def test_messages_hold_any_text() -> None:
     job = Job("m", 2, True, (("a", "b"), ("\ud800", "\0")), ("c",), ("d", "e"), "f")
     assert Job.of(json.loads(packed(batch_message(job, "d", []))[LENGTH_BYTES:])["job"]) == job
-    found = Found(("\ud800\n", "👍"), -1.5, 3, ((0, 1, -0.5),), ((0, 1, 2, 3, 0.5),), ("note",))
+    found = Found(("\ud800\n", "👍"), 0.5, 3, ((0, 1, 0.25),), ((0, 1, 2, 3, 0.5),), ("note",))
     data = packed({"found": found.__dict__})
     assert int.from_bytes(data[:LENGTH_BYTES], "big") == len(data) - LENGTH_BYTES
     assert Found.of(json.loads(data[LENGTH_BYTES:])["found"]) == found
