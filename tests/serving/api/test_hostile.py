@@ -174,6 +174,7 @@ def test_ten_thousand_requests_and_the_server_still_serves(models: list[Path], t
 
 def in_flight(url: str) -> float:
     """Requests that are being answered, once all that clients have left are given up."""
+    count = 0.0
     for _ in range(100):
         text = requests.get(url + "/metrics", timeout=PATIENCE).text
         found = re.search(r"^kakehashi_http_requests_in_flight (.*)$", text, re.MULTILINE)
