@@ -55,12 +55,13 @@ class _Consistent(torch.autograd.Function):
         loss, likelihood = (torch.zeros((), dtype=precise, device=hidden.device) for _ in range(2))
         d_hidden, d_projection = torch.empty_like(hidden), torch.zeros_like(projection)
         d_bias = None if bias is None else torch.zeros_like(bias)
+        factors = torch.tensor(weights, dtype=precise, device=hidden.device)[:, :, None, None]  # once: a GPU would wait
         for start in range(0, len(targets), _CHUNK):
             rows = slice(start, start + _CHUNK)
             logits = hidden[:, rows] @ projection.T
             if bias is not None:
                 logits += bias
-            part, nll, gradient = _chunk(logits.to(precise), targets[rows], smoothing, weights)
+            part, nll, gradient = _chunk(logits.to(precise), targets[rows], smoothing, weights, factors)
             loss += part
             likelihood += nll
             d_logits = gradient.to(hidden.dtype)
@@ -81,14 +82,16 @@ class _Consistent(torch.autograd.Function):
 
 
 def _chunk(
-    logits_2CV: Tensor, targets_C: Tensor, smoothing: float, weights: ViewWeights
+    logits_2CV: Tensor, targets_C: Tensor, smoothing: float, weights: ViewWeights, factors_2211: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, negative log-likelihood of the first view, and the loss's gradient to the logits, of C tokens.
+
+    `factors` are the weights on the device, [2, 2, 1, 1]: by kind and view.
 
     With r = log p_i - log p_other, KL_i = KL(p_i || p_other) is the mean of r under p_i. d KL_i / d logits_i = p_i (r -
     KL_i), and d KL_other / d logits_i = p_i - p_other; all that multiplies p_i is put together first.
     """
-    of_target, apart = (logits_2CV.new_tensor(weight)[:, None, None] for weight in weights)
+    of_target, apart = factors_2211
     target = targets_C[None, :, None].expand(2, -1, 1)
     p = logits_2CV.softmax(-1)
     # log-sum-exp from the most probable token: two fast reductions instead of an exponential pass

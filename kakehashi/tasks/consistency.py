@@ -15,7 +15,7 @@ from kakehashi.config import Config, Family
 from kakehashi.data.batching import Batch
 from kakehashi.models.protocol import Translating, Vocabulary
 from kakehashi.nn.consistency import ViewWeights, consistent_cross_entropy
-from kakehashi.tasks.protocol import Sums, further, sums
+from kakehashi.tasks.protocol import Sums, asked_places, further, sums
 
 
 class ConsistencyConfig(Config):
@@ -84,8 +84,8 @@ def _two_views(
     """The batch as it is and `second`, another source and target input for it."""
     source, target_input = (torch.cat(views) for views in zip((batch.source, batch.target_input), second, strict=True))
     output = model.decode(target_input, model.encode(source, batch.source_mask.repeat(2, 1)))
-    real = batch.target_output != batch.pad
-    hidden = output.hidden.unflatten(0, (2, -1))[:, real]
-    targets = batch.target_output[real]
+    asked = asked_places(batch.target_output, batch.pad)
+    hidden = output.hidden.unflatten(0, (2, -1)).flatten(1, 2)[:, asked]
+    targets = batch.target_output.flatten()[asked]
     loss, likelihood = consistent_cross_entropy(hidden, output.projection, output.bias, targets, smoothing, weights)
     return Sums(loss + further(output, len(targets)), likelihood, len(targets))

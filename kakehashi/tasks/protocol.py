@@ -49,10 +49,15 @@ class Sums:
 
 def sums(output: Output, targets: Tensor, pad: int, smoothing: float = 0.0) -> Sums:
     """Cross-entropy of an output [R, L] with targets [R, L]; where these are `pad` nothing is asked."""
-    real = targets != pad
-    loss, likelihood = cross_entropy(output.hidden[real], output.projection, output.bias, targets[real], smoothing)
-    count = int(real.sum())
-    return Sums(loss + further(output, count), likelihood, count)
+    asked = asked_places(targets, pad)
+    hidden, wanted = output.hidden.flatten(0, 1)[asked], targets.flatten()[asked]
+    loss, likelihood = cross_entropy(hidden, output.projection, output.bias, wanted, smoothing)
+    return Sums(loss + further(output, len(asked)), likelihood, len(asked))
+
+
+def asked_places(targets: Tensor, pad: int) -> Tensor:
+    """Where among targets [R, L], flattened, something is asked: [M]. A GPU is waited for, once: how many are they?"""
+    return (targets != pad).flatten().nonzero()[:, 0]
 
 
 def further(output: Output, tokens: int) -> Tensor | int:

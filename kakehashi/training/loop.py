@@ -5,7 +5,8 @@ Notable:
   the epoch's plan; a run that was stopped and resumed gives the same bits as one that was not;
 * the development set is judged on the averaged weights, in fp32: they are what the model directory will hold;
 * a step whose gradient is not finite, or far larger than usual, is skipped and counted, and many in a row end the run;
-* a GPU is waited for once a step, before its gradient is judged, and the next batch is made by then.
+* a GPU is waited for before its gradient is judged, and the next batch is made by then; and in each piece of a step
+  once, for the places of its targets.
 """
 
 import math
@@ -190,8 +191,8 @@ class Trainer:
         likelihoods = [self._backward(batch, weight, tokens) for batch, weight in pieces]
         self.masters.sum_gradients(self.group)
         self._ready = [] if following is None else self._pieces(following)  # while a GPU still computes,
-        likelihood = self.group.sum(sum(each.item() for each in likelihoods))  # for which this waits
-        norm = self.masters.clip(training.clip)
+        norm = self.masters.clip(training.clip)  # for which this waits
+        likelihood = sum(each.item() for each in likelihoods)
         if self._alarming(norm):
             self.masters.zero_grad()
             return
@@ -200,7 +201,7 @@ class Trainer:
         self.averager.update_step()
         progress.tokens += tokens
         progress.window_tokens += tokens
-        progress.window_likelihood += likelihood
+        progress.window_likelihood += self.group.sum(likelihood)  # the optimiser is at work meanwhile
 
     def _pieces(self, indices: Indices) -> list[tuple[Batch, int]]:
         """This process's part of a step, and what each piece weighs: 1; or 0 where no row was left for this process,

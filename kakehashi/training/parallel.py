@@ -105,7 +105,7 @@ class Group:
     def _total(self, numbers: Sequence[float]) -> list[float]:
         if self.size == 1:
             return list(numbers)
-        totals = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        totals = torch.tensor(numbers, dtype=torch.float64)
         _add_up(totals)
         return totals.tolist()
 
@@ -131,7 +131,8 @@ def processes() -> Generator[Group]:
         if group.local_rank >= gpus:
             raise UserError(f"there are more processes than GPUs on this machine: use torchrun --nproc-per-node {gpus}")
         torch.cuda.set_device(group.local_rank)
-    backend, store = "nccl" if gpus else "gloo", _fresh_store(group)
+    # single numbers go by gloo in any case: to read one from a GPU, all its work would have to be waited for
+    backend, store = "cpu:gloo,cuda:nccl" if gpus else "gloo", _fresh_store(group)
     dist.init_process_group(backend, store=store, rank=group.rank, world_size=group.size, timeout=PATIENCE)
     try:
         yield group

@@ -15,6 +15,7 @@ from kakehashi.errors import UserError
 from kakehashi.tasks.protocol import Sums
 from kakehashi.training import loop
 from kakehashi.training.loop import Interrupted, Trainer
+from kakehashi.training.parallel import Group
 from kakehashi.translator import Translator
 
 from .conftest import Workshop, assert_same_run, log_of, newest
@@ -160,15 +161,17 @@ def test_pieces_give_the_gradient_of_the_whole(
 def test_the_next_batch_is_made_while_this_one_is_at_work(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A GPU still computes when the backward is asked for; the norm of the gradient has to be waited for."""
+    """A GPU still computes when the backward is asked for; the norm of the gradient has to be waited for. What other
+    processes have to say of the loss is asked when the optimiser is at work again."""
     trainer = workshop.trainer(workshop.recipe("training.steps=3", "training.validation.every=9"), tmp_path)
     order: list[str] = []
-    batch, backward, clip = trainer.task.batch, trainer._backward, trainer.masters.clip
-    for of, name, called in [(trainer.task, "batch", batch), (trainer, "_backward", backward)]:
+    for of, name in [(trainer.task, "batch"), (trainer, "_backward"), (trainer.masters, "clip"), (Group, "sum")]:
+        called = getattr(of, name)
         monkeypatch.setattr(of, name, lambda *a, n=name, c=called: (order.append(n.strip("_")), c(*a))[1])
-    monkeypatch.setattr(trainer.masters, "clip", lambda norm: (order.append("norm"), clip(norm))[1])
+    step = trainer.masters.step
+    monkeypatch.setattr(trainer.masters, "step", lambda rate: (order.append("step"), step(rate))[1])
     trainer.run()
-    assert order == ["batch", *["backward", "batch", "norm"] * 3]
+    assert order == ["batch", *["sum", "backward", "batch", "clip", "step", "sum"] * 3]
 
 
 # Alarms
