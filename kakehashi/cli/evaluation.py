@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kakehashi.cli.program import app, errors, example, print_scores
+from kakehashi.cli.program import PrecisionOption, app, errors, example, print_scores
 from kakehashi.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def evaluate(
     metric: Annotated[
         list[str] | None, typer.Option(help="bleu, bleu_char, bleu_tokenized_lowercase, chrf, ter.")
     ] = None,
+    precision: PrecisionOption = "fp32",
     text: Annotated[Path | None, typer.Option(help="The text of which a language model says how likely it is.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
@@ -48,7 +49,7 @@ def evaluate(
     from kakehashi.evaluation.significance import compare
 
     if text is not None:
-        if model is None or reference or source or hypothesis:
+        if model is None or reference or source or hypothesis or precision != "fp32":
             raise UserError("--text FILE goes with a language model, and with nothing else")
         _tell({str(text): _likelihood(model, text)}, [], "text", as_json)
         return
@@ -61,7 +62,7 @@ def evaluate(
     if model is not None and source is not None:
         from kakehashi.translator import Translator
 
-        translator = Translator.load(model)
+        translator = Translator.load(model, precision)
         language = language or translator.config.target
         lines = _as_many(source, references, reference)
         with errors.status(f"Translating {len(lines):,} lines ..."):
