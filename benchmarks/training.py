@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import corpora, environments
 from benchmarks.peers.workload import Size, Workload
+from benchmarks.records import append, machine, read
 from benchmarks.training_table import Line, speed, tables
 from kakehashi.config import resolve
 from kakehashi.data.subwords import BEGIN, END, JOINT_FILE, Segmenter
@@ -188,7 +189,6 @@ def measure(arguments: argparse.Namespace, names: Sequence[str]) -> None:
         "threads": arguments.threads,
         "machine": machine(),
     }
-    RESULTS.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="kakehashi-training-") as temporary:
         data = Path(temporary) / "data"
         print("Preparing the data ...", flush=True)
@@ -208,8 +208,7 @@ def measure(arguments: argparse.Namespace, names: Sequence[str]) -> None:
             found = one(name, replace(work, run=str(run), seed=turn), arguments)
             line = {**conditions, "round": turn, "system": name, "load": round(load, 1), **found}
             line |= {"warmup": work.warmup, "steps": work.steps, "batch": work.tokens, "dropout": work.dropout}
-            with RESULTS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            append(RESULTS, line)
             print(f"{turn}/{arguments.rounds} {name}: {said(found)}", flush=True)
 
 
@@ -235,22 +234,6 @@ def said(found: Line) -> str:
     if "seconds" in found:
         return f"{speed(found):,.0f} target tokens/s, {found['parameters']:,} parameters"
     return ", ".join(f"{value:,.0f} {key}" for key, value in found.items())
-
-
-def machine() -> str:
-    """The processor's name, and the cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    names = [platform.processor() or platform.machine()]
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")] or names
-    return f"{cores} core{'s' * (cores != 1)} of {names[0]}"
-
-
-def results() -> list[Line]:
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
 
 
 def main() -> None:
@@ -281,7 +264,7 @@ def main() -> None:
             if peer and not environments.ready(arguments.peers, peer):
                 parser.error(f"no environment for {peer} in {arguments.peers}: make it with --setup, or leave it out")
         measure(arguments, names)
-    print("\n".join(tables(results())))
+    print("\n".join(tables(read(RESULTS))))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from kakehashi.decoding.loops import looping
 from kakehashi.directory import Precision, load_model, read_card, read_config, save
 from kakehashi.errors import UserError
 from kakehashi.models import ModelConfig
-from kakehashi.models.int8 import Int8
+from kakehashi.models.int8 import Int8, int8
+from kakehashi.models.int8_transformer import Int8Transformer
 from kakehashi.models.protocol import Translating, Vocabulary
 
 SHORTEST = 16  # tokens that a sentence counts for at least: what each costs whatever its length
@@ -122,8 +123,8 @@ class Translator:
     ) -> "Translator":
         """Opens a model directory. `device`: torch's name of one; "auto" takes a GPU where there is one.
 
-        precision: "int8" is for CPUs: the fastest for few sentences, as fast as bf16 in a wide beam; such a translator
-        cannot be saved.
+        precision: "int8" is for CPUs, and there by far the fastest where a C compiler is (native/library.py); such a
+        translator cannot be saved.
         Raises UserError when a file is missing, damaged, of another format version, or does not fit the others.
         """
         directory = Path(directory)
@@ -131,7 +132,7 @@ class Translator:
             if device not in ("auto", "cpu"):
                 raise UserError(f"precision=int8 is for CPUs, and not for device={device}: use bf16")
             opened = cls.load(directory, "fp32", "cpu")
-            return replace(opened, model=Int8(opened.model))
+            return replace(opened, model=int8(opened.model))
         config = read_config(directory, ModelDirectory, "translation")
         segmenters = load_pair(directory)
         model = config.model.build(*(Vocabulary(each.size, *each.special) for each in segmenters))
@@ -144,7 +145,7 @@ class Translator:
 
         Raises UserError when something else stands at `directory`, or the weights are int8.
         """
-        if isinstance(self.model, Int8):
+        if isinstance(self.model, Int8 | Int8Transformer):
             raise UserError("a model with int8 weights cannot be saved: load it with precision=fp32 and save that")
 
         def rest(new: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kakehashi.cli.program import ModelArgument, app, errors, example, print_scores
+from kakehashi.cli.program import ModelArgument, PrecisionOption, app, errors, example, print_scores
 from kakehashi.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def evaluate(
     metric: Annotated[
         list[str] | None, typer.Option(help="bleu, bleu_char, bleu_tokenized_lowercase, chrf, ter.")
     ] = None,
+    precision: PrecisionOption = "fp32",
     text: Annotated[Path | None, typer.Option(help="The text of which a language model says how likely it is.")] = None,
     reliability: Annotated[
         Path | None, typer.Option(help="An SVG to draw: how far a model's confidence can be believed.")
@@ -54,7 +55,7 @@ def evaluate(
     from kakehashi.evaluation.significance import compare
 
     if text is not None:
-        if model is None or reference or source or hypothesis:
+        if model is None or reference or source or hypothesis or precision != "fp32":
             raise UserError("--text FILE goes with a language model, and with nothing else")
         _tell({str(text): _likelihood(model, text)}, [], [], "text", as_json)
         return
@@ -68,7 +69,7 @@ def evaluate(
         raise UserError("--reliability is that of a model: give one, and a --source FILE")
     believed: list[Reliability] = []
     if model is not None and source is not None:
-        translator, found = _translated(model, _as_many(source, references, reference))
+        translator, found = _translated(model, _as_many(source, references, reference), precision)
         language = language or translator.config.target
         systems[str(model)] = [each.text for each in found]
         if reliability:
@@ -101,10 +102,12 @@ def calibrate(
     _tell_reliability(observed.reliability(calibration))
 
 
-def _translated(model: Path, lines: Sequence[str]) -> tuple["Translator", list["Translation"]]:
+def _translated(
+    model: Path, lines: Sequence[str], precision: PrecisionOption = "fp32"
+) -> tuple["Translator", list["Translation"]]:
     from kakehashi.translator import Translator
 
-    translator = Translator.load(model)
+    translator = Translator.load(model, precision)
     with errors.status(f"Translating {len(lines):,} lines ..."):
         return translator, list(translator.stream(lines, detail="tokens"))
 

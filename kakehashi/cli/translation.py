@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kakehashi.cli.program import ModelArgument, app, errors, example
+from kakehashi.cli.program import ModelArgument, PrecisionOption, app, errors, example
 from kakehashi.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def translate(
     ] = None,
     alternatives: Annotated[int, typer.Option(min=1, help="The N best translations of each line.")] = 1,
     scores: Annotated[bool, typer.Option("--scores", help="Each line begins with its score and a TAB.")] = False,
+    precision: PrecisionOption = "fp32",
     prefix: Annotated[str, typer.Option(help="What every translation begins with: whole words.")] = "",
     glossary: Annotated[
         Path | None, typer.Option(help="SOURCE, TAB, TARGET a line: terms that must be kept.", show_default=False)
@@ -67,7 +68,7 @@ def translate(
         raise UserError(f"one file at a time, not {len(files)}: join them with cat and a pipe")
     if tokens and not jsonl:
         raise UserError("--tokens has no place in plain lines: add --jsonl")
-    translator = replace(_with_decoding(Translator.load(model), settings, alternatives), loops=loops)
+    translator = replace(_with_decoding(Translator.load(model, precision), settings, alternatives), loops=loops)
     wording = (
         Wording(read_glossary(glossary) if glossary else {}, forbidden=forbid or ()) if glossary or forbid else None
     )

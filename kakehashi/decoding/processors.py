@@ -34,11 +34,10 @@ class Ban:
     reweighs: ClassVar[bool] = False
 
     def __init__(self, tokens: Sequence[int]) -> None:
-        self.tokens = list(tokens)
+        self.tokens = torch.tensor(tokens)
 
     def __call__(self, logits_RV: Tensor, tokens_RT: Tensor) -> None:
-        for token in self.tokens:
-            logits_RV[:, token] = -torch.inf
+        logits_RV.index_fill_(1, self.tokens.to(logits_RV.device), -torch.inf)
 
 
 class MinimumLength:

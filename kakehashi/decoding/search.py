@@ -23,11 +23,10 @@ from kakehashi.decoding.constraints import Constrained, Constraints
 from kakehashi.decoding.draws import keys
 from kakehashi.decoding.hypothesis import Hypothesis, ranked
 from kakehashi.decoding.processors import Ban, MinimumLength, Processor
+from kakehashi.decoding.scores import normalizers
 from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings, Frontier, Strategy
 from kakehashi.errors import UserError
 from kakehashi.models.protocol import Output, State, Translating, Vocabulary
-
-_AT_ONCE = 2**17  # scores of the vocabulary, in the soft-max: half a megabyte
 
 
 @dataclass
@@ -37,7 +36,8 @@ class _Live:
     `keys_B`: a number for what each of them is to be continued from; `words`: where all sources of the search, by the
     numbers in `sentences_B`, have tokens, the end not among them; `finished_BGK`: scores of each group's finished
     hypotheses, best first, else -inf; `alignments_BFTS`: where somebody needs them, and once the next token is
-    predicted, its own among them: what stands before it decides it.
+    predicted, its own among them: what stands before it decides it; `calm`: up to this length no sentence can be done
+    before one of its hypotheses ends; 0: one has.
     """
 
     state: State
@@ -50,6 +50,7 @@ class _Live:
     totals_BF: Tensor
     finished_BGK: Tensor
     alignments_BFTS: Tensor | None
+    calm: int
 
 
 @torch.inference_mode()
@@ -83,10 +84,7 @@ def search(
     found: list[list[Hypothesis]] = [[] for _ in range(len(source))]
     if start is None:
         start = source.new_full((len(source), 1), vocabulary.begin)
-    if (strategy.size == 1 or strategy.groups > 1) and any(each.required for each in constraints or ()):
-        raise UserError(
-            "phrases that must appear need hypotheses side by side: decoding=beam, with a size of 2 or more"
-        )
+    _check(constraints or (), strategy)
     live = _begin(model, source, mask, start, decoding, strategy, alignment)  # (1) read the source
     while len(live.sentences_B):
         constrained = _constrained(constraints, live, start, vocabulary) if constraints else None
@@ -94,10 +92,15 @@ def search(
         expanded = strategy.expand(frontier)  # (3) choose among them
         divided = constrained.divide(expanded, frontier) if constrained else expanded
         candidates = _told(divided, frontier, own_RV).rows(len(live.sentences_B) * strategy.groups)
-        ends_XC = (candidates.tokens == vocabulary.end) & (candidates.totals > -torch.inf)
-        ended_XK = ends_XC[:, : strategy.size // strategy.groups]
+        ends_XC = candidates.tokens == vocabulary.end
+        size = strategy.size // strategy.groups
+        if live.tokens_BFT.shape[2] + 1 < live.calm and not bool(ends_XC.any()):
+            live = _advance(live, candidates.first(size), None)  # in most steps nothing ends: (8) follows
+            continue
+        ends_XC &= candidates.totals > -torch.inf
+        ended_XK = ends_XC[:, :size]
         _collect(found, live, candidates, ended_XK, strategy, finished=True)  # (4) keep what ends
-        going = _going(candidates, ends_XC, ended_XK.shape[1])  # (5) the best of the rest go on
+        going = _going(candidates, ends_XC, size)  # (5) the best of the rest go on
         done_X, cut_X = _stop(live, candidates, going, ended_XK, strategy, count)  # (6) which groups are done
         cut_XK = cut_X[:, None] & (going.totals > -torch.inf)
         _collect(found, live, going, cut_XK, strategy, finished=False)  # (7) report what the limit cuts
@@ -111,6 +114,14 @@ def search(
         for i, hypotheses in zip(stuck, again, strict=True):
             found[i] = [replace(hypothesis, finished=False) for hypothesis in hypotheses]
     return [ranked(hypotheses, count) for hypotheses in found]
+
+
+def _check(constraints: Sequence[Constraints], strategy: Strategy) -> None:
+    """Raises UserError where constraints ask for what the strategy cannot do."""
+    if (strategy.size == 1 or strategy.groups > 1) and any(each.required for each in constraints):
+        raise UserError(
+            "phrases that must appear need hypotheses side by side: decoding=beam, with a size of 2 or more"
+        )
 
 
 def _processors(decoding: DecodingSettings, vocabulary: Vocabulary) -> list[Processor]:
@@ -155,6 +166,7 @@ def _begin(
                 f"the text to begin with has {start.shape[1] - 1} tokens, and the model knows {model.max_length} "
                 "places: cut it"
             )
+    finished_BGK = torch.full((sentences, groups, strategy.size // groups), -torch.inf, device=device)
     return _Live(
         state=state,
         sentences_B=torch.arange(sentences, device=device),
@@ -164,8 +176,9 @@ def _begin(
         tokens_BFT=torch.empty(sentences, 1, 0, dtype=torch.long, device=device),
         log_probabilities_BFT=torch.empty(sentences, 1, 0, device=device),
         totals_BF=torch.zeros(sentences, 1, device=device),
-        finished_BGK=torch.full((sentences, groups, strategy.size // groups), -torch.inf, device=device),
+        finished_BGK=finished_BGK,
         alignments_BFTS=torch.empty(sentences, 1, 0, source.shape[1], device=device) if aligned else None,
+        calm=_calm(limits_B, finished_BGK),
     )
 
 
@@ -177,9 +190,9 @@ def _predict(
     tokens_RT = live.tokens_BFT.flatten(0, 1)
     new_RL = tokens_RT[:, -1:] if tokens_RT.shape[1] else start
     output = model.step(new_RL, live.state, live.alignments_BFTS is not None)
-    logits_RV = output.logits[:, -1].float()
-    normalizers_R = _normalizers(logits_RV)
-    if not bool(normalizers_R.isfinite().all()):
+    logits_RV = output.logits[:, -1].float().contiguous()
+    normalizers_R = normalizers(logits_RV)
+    if not math.isfinite(normalizers_R.sum().item()):
         raise FloatingPointError(
             f"the model's scores of token {tokens_RT.shape[1] + 1} are not finite: its weights are damaged, "
             "or too large for its precision (fp32 may help)"
@@ -197,14 +210,6 @@ def _predict(
 def _aligned(before_BFTS: Tensor, output: Output) -> Tensor:
     new_RS = output.attention[:, -1]
     return torch.cat([before_BFTS, new_RS.unflatten(0, before_BFTS.shape[:2])[:, :, None]], 2)
-
-
-def _normalizers(logits_RV: Tensor) -> Tensor:
-    """log(sum of exp(logits)) [R]: the highest score less the logarithm of its probability. Soft-max reads and writes
-    the vocabulary once, logsumexp three times; few rows at once stay in the cache, and in memory that is there."""
-    rows = max(1, _AT_ONCE // logits_RV.shape[1])
-    highest = [scores.softmax(-1).amax(-1) for scores in logits_RV.split(rows)]
-    return logits_RV.amax(-1) - torch.cat(highest).log_()
 
 
 def _told(candidates: Candidates, frontier: Frontier, own_RV: Tensor) -> Candidates:
@@ -234,7 +239,7 @@ def _stop(
     scores_XK = _scores(live, strategy, candidates.totals[:, :size], candidates.parents[:, :size])
     reached_XK = torch.cat([live.finished_BGK.flatten(0, 1), scores_XK.masked_fill(~ended_XK, -torch.inf)], 1)
     finished_XK = reached_XK.topk(size, dim=1).values
-    live.finished_BGK = finished_XK.view_as(live.finished_BGK)
+    live.finished_BGK, live.calm = finished_XK.view_as(live.finished_BGK), 0
     needed_X = finished_XK[:, (count if strategy.groups == 1 else size) - 1]
     beaten_X = needed_X >= strategy.bound(going.totals.amax(1), limits_X)
     at_limit_X = limits_X <= live.tokens_BFT.shape[2] + 1
@@ -286,39 +291,56 @@ def _collect(
         found[sentence].append(Hypothesis(tokens, score, total, log_probabilities, finished, alignment))
 
 
-def _advance(live: _Live, going: Candidates, done_X: Tensor) -> _Live:
-    """The sentences that are not done with their new live hypotheses, of which a group that is done has none more; the
-    state follows."""
+def _advance(live: _Live, going: Candidates, done_X: Tensor | None) -> _Live:
+    """The sentences that are not done (None: all) with their new live hypotheses, of which a group that is done has
+    none more; the state follows."""
     sentences, fanout, length = live.tokens_BFT.shape
-    kept_B = (~done_X).view(sentences, -1).any(1).nonzero()[:, 0]
-    still = replace(going, totals=going.totals.masked_fill(done_X[:, None], -torch.inf)).rows(sentences)
+    going = going if done_X is None else replace(going, totals=going.totals.masked_fill(done_X[:, None], -torch.inf))
+    still = going.rows(sentences)
     size = still.parents.shape[1]
     if fanout == size > 1:
         still = _settled(still)
-    if len(kept_B) < sentences:
-        live.state.keep(kept_B)
-    parents_BF = still.parents[kept_B]
+    if done_X is not None and len(kept_B := (~done_X).view(sentences, -1).any(1).nonzero()[:, 0]) < sentences:
+        live, still = _kept(live, kept_B), still.of(kept_B)
     if fanout < size:
         live.state.repeat(size)  # the first token: all come from the one empty hypothesis
-    else:
-        first_rows_B1 = torch.arange(len(kept_B), device=kept_B.device)[:, None] * size
-        live.state.reorder((first_rows_B1 + parents_BF).flatten())
-    from_BFT = parents_BF[:, :, None].expand(-1, -1, length)
-    tokens_BFT = live.tokens_BFT[kept_B].gather(1, from_BFT)
-    log_probabilities_BFT = live.log_probabilities_BFT[kept_B].gather(1, from_BFT)
-    aligned_BFTS = live.alignments_BFTS
-    return _Live(
-        state=live.state,
+    elif size > 1:
+        first_rows_B1 = torch.arange(0, still.parents.numel(), size, device=still.parents.device)[:, None]
+        live.state.reorder((first_rows_B1 + still.parents).flatten())
+    from_BFT = still.parents[:, :, None].expand(-1, -1, length)
+    aligned_BFTS, sentence_B1 = live.alignments_BFTS, torch.arange(len(still.parents), device=from_BFT.device)[:, None]
+    return replace(
+        live,
+        tokens_BFT=torch.cat([live.tokens_BFT.gather(1, from_BFT), still.tokens[:, :, None]], 2),
+        log_probabilities_BFT=torch.cat(
+            [live.log_probabilities_BFT.gather(1, from_BFT), still.log_probabilities[:, :, None]], 2
+        ),
+        totals_BF=still.totals,
+        alignments_BFTS=None if aligned_BFTS is None else aligned_BFTS[sentence_B1, still.parents],
+    )
+
+
+def _kept(live: _Live, kept_B: Tensor) -> _Live:
+    """These sentences alone."""
+    live.state.keep(kept_B)
+    limits_B, finished_BGK, aligned_BFTS = live.limits_B[kept_B], live.finished_BGK[kept_B], live.alignments_BFTS
+    return replace(
+        live,
         sentences_B=live.sentences_B[kept_B],
         keys_B=live.keys_B[kept_B],
-        words=live.words,
-        limits_B=live.limits_B[kept_B],
-        tokens_BFT=torch.cat([tokens_BFT, still.tokens[kept_B][:, :, None]], 2),
-        log_probabilities_BFT=torch.cat([log_probabilities_BFT, still.log_probabilities[kept_B][:, :, None]], 2),
-        totals_BF=still.totals[kept_B],
-        finished_BGK=live.finished_BGK[kept_B],
-        alignments_BFTS=None if aligned_BFTS is None else aligned_BFTS[kept_B[:, None], parents_BF],
+        limits_B=limits_B,
+        tokens_BFT=live.tokens_BFT[kept_B],
+        log_probabilities_BFT=live.log_probabilities_BFT[kept_B],
+        finished_BGK=finished_BGK,
+        alignments_BFTS=None if aligned_BFTS is None else aligned_BFTS[kept_B],
+        calm=_calm(limits_B, finished_BGK),
     )
+
+
+def _calm(limits_B: Tensor, finished_BGK: Tensor) -> int:
+    """How long hypotheses become before a sentence can be done, unless one ends; 0 where one has ended."""
+    ended = not len(limits_B) or bool((finished_BGK > -torch.inf).any())
+    return 0 if ended else int(limits_B.min())
 
 
 def _settled(going: Candidates) -> Candidates:

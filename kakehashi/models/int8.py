@@ -5,25 +5,30 @@ row's scale is its own, and sums of integers are exact, so that no layer lets a 
 Shapes: R rows, I inputs, O outputs; others as in models/protocol.py.
 """
 
+import logging
 from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from kakehashi.models.int8_transformer import Int8Transformer, fits
 from kakehashi.models.protocol import Encoded, Output, State, Translating, Vocabulary
+from kakehashi.native import kernels
+from kakehashi.native.kernels import rounded
+from kakehashi.native.library import library, trouble
 
-_LARGEST = 127
+_log = logging.getLogger(__name__)
 
 
 class Int8Linear(nn.Module):
-    """x W^T + b: each row of x and of W divided by its own scale (its largest number / 127) and rounded."""
+    """x W^T + b: each row of x and of W divided by its own scale (its largest number / 127) and rounded. In torch, for
+    where there is no compiler, or for other widths."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight_OI = linear.weight.detach().float()
-        scale_O1 = _scale(weight_OI)
-        self.register_buffer("weight_IO", (weight_OI / scale_O1).round_().to(torch.int8).T)
+        whole_OI, scale_O1 = rounded(linear.weight.detach().float())
+        self.register_buffer("weight_IO", whole_OI.to(torch.int8).T)
         self.register_buffer("scale_O", scale_O1[:, 0])
         self.weight_IO: Tensor
         self.scale_O: Tensor
@@ -31,8 +36,8 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x_RI = x.reshape(-1, x.shape[-1])
-        scale_R1 = _scale(x_RI)
-        whole_RI = (x_RI / scale_R1).round_().to(torch.int8)
+        whole_RI, scale_R1 = rounded(x_RI)
+        whole_RI = whole_RI.to(torch.int8)
         product_RO = torch._int_mm(whole_RI, self.weight_IO)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
         y_RO = (product_RO * scale_R1).mul_(self.scale_O)
         if self.bias is not None:
@@ -40,8 +45,20 @@ class Int8Linear(nn.Module):
         return y_RO.view(*x.shape[:-1], -1)
 
 
-def _scale(x_RI: Tensor) -> Tensor:
-    return (x_RI.abs().amax(1, keepdim=True) / _LARGEST).clamp_(min=torch.finfo(torch.float32).tiny)
+class FastInt8Linear(nn.Module):
+    """The same by a kernel."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.apply_to = kernels.Linear(linear.weight, linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.apply_to(x)
+
+
+def int8_linear(linear: nn.Linear) -> Int8Linear | FastInt8Linear:
+    fast = library() is not None and linear.in_features % kernels.LANES == 0
+    return FastInt8Linear(linear) if fast else Int8Linear(linear)
 
 
 class Int8(nn.Module):
@@ -54,11 +71,11 @@ class Int8(nn.Module):
         network = cast(nn.Module, model)
         projection = network.get_submodule("projection")  # its weight may be the embeddings' table: that one stays
         assert isinstance(projection, nn.Linear)
-        self.projection = Int8Linear(projection)
+        self.projection = int8_linear(projection)
         for parent in list(network.modules()):
             for name, child in parent.named_children():
                 if type(child) is nn.Linear and child is not projection:
-                    parent.register_module(name, Int8Linear(child))
+                    parent.register_module(name, int8_linear(child))
 
     @property
     def source_vocabulary(self) -> Vocabulary:
@@ -86,3 +103,10 @@ class Int8(nn.Module):
 
     def _projected(self, output: Output) -> Output:
         return replace(output, project=self.projection)
+
+
+def int8(model: Translating) -> Int8 | Int8Transformer:
+    """The fastest that there is for the model, which must not be used for anything else any more."""
+    if reason := trouble():
+        _log.warning("int8 goes without its kernels, several times slower: %s", reason)
+    return Int8Transformer(model) if fits(model) else Int8(model)

@@ -177,7 +177,7 @@ class StackModule(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         positions, state = context.positions, context.state
-        self._check_length(x.shape[1] + (state.longest if state else 0))
+        self.check_length(x.shape[1] + (state.longest if state else 0))
         keys = positions if state is None else state.slots(x.shape[1])
         bound = [
             replace(context, alignments=None, position=p, position_context=p.prepare(positions, keys))
@@ -196,7 +196,8 @@ class StackModule(nn.Module):
             return layer(x, context)
         return checkpoint(layer, x, context, use_reentrant=False)  # pyright: ignore[reportReturnType]
 
-    def _check_length(self, length: int) -> None:
+    def check_length(self, length: int) -> None:
+        """Raises UserError where its parts do not know so many places."""
         if self.limit is not None and length > self.limit:
             raise UserError(
                 f"{self.name}: a sequence of {length} tokens, and its parts know {self.limit} places at most: "

@@ -60,11 +60,14 @@ class Transformer(nn.Module):
 
     def encode(self, source: Tensor, mask: Tensor) -> Encoded:
         """source [N, S] ids, mask [N, S] True where there is a token -> states [N, S, D]."""
-        if self.config.source_end == "hidden":
-            mask = mask & (source != self.source_vocabulary.end)
+        mask = self.seen(source, mask)
         context = Context(positions=torch.arange(source.shape[1], device=source.device)[None], mask=mask)
         states = self.encoder(self.source_embedding(source), context)
         return Encoded(states, mask, losses=context.losses)
+
+    def seen(self, source: Tensor, mask: Tensor) -> Tensor:
+        """Which tokens the encoder looks at."""
+        return mask & (source != self.source_vocabulary.end) if self.config.source_end == "hidden" else mask
 
     def decode(self, tokens: Tensor, encoded: Encoded, alignment: bool = False) -> Output:
         """tokens [N, L], the first of them `begin` -> what follows each. Padding must stand behind."""

@@ -8,7 +8,6 @@ An existing run is never overwritten: it is resumed, or another directory is cho
 """
 
 import fcntl
-import os
 import shutil
 import signal
 from collections.abc import Generator
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from kakehashi.cache import cache_folder
 from kakehashi.config import ConfigError, dump
 from kakehashi.data.corpus import write_lines
 from kakehashi.errors import UserError
@@ -59,7 +59,7 @@ def train(
     `cache` holds tokenised corpora that runs share: $KAKEHASHI_CACHE, or ~/.cache/kakehashi.
     Raises UserError for what the user can mend, and loop.Interrupted after SIGINT or SIGTERM, when all is saved.
     """
-    console, cache = console or Console(stderr=True), cache or _default_cache()
+    console, cache = console or Console(stderr=True), cache or cache_folder()
     with processes() as group, ExitStack() as held:
         with group.main_first():
             _check_possible(recipe)
@@ -206,8 +206,3 @@ def _interruptible(trainer: Trainer) -> Generator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _default_cache() -> Path:
-    base = os.environ.get("KAKEHASHI_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "kakehashi"
-    return Path(base).expanduser()

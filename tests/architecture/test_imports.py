@@ -15,10 +15,12 @@ from packaging.utils import canonicalize_name
 # Each part and the parts right below it. What those may import, it may import too; `errors` is everyone's.
 BELOW: dict[str, set[str]] = {
     "errors": set(),
+    "cache": set(),
+    "native": {"cache"},
     "config": {"errors"},
     "nn": {"config"},
     "data": {"config"},
-    "models": {"nn"},
+    "models": {"nn", "native"},
     "decoding": {"models"},
     "directory": {"data"},
     "alignment": {"data"},
@@ -27,7 +29,7 @@ BELOW: dict[str, set[str]] = {
     "text_generator": {"directory", "models", "decoding"},
     "evaluation": {"errors"},
     "tasks": {"translator", "text_generator", "evaluation"},
-    "training": {"tasks"},
+    "training": {"tasks", "cache"},
     "diagram": {"models"},
     "describe": {"training", "diagram"},
     "comparison": {"training"},

@@ -50,6 +50,7 @@ def test_a_model_is_scored_in_its_own_language(run: Run, model: Path, texts: dic
     files = ("--source", texts["source"], "--reference", texts["reference"])
     result = json.loads(run("evaluate", model, *files, "--json").out)
     assert [score["name"] for score in result["scores"][str(model)]] == ["bleu", "chrf", "ter"]
+    assert run("evaluate", model, *files, "--precision", "int8", "--json").code == 0
 
 
 def test_a_text_is_scored(run: Run, generator: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,15 @@ def test_decoding_can_be_changed(run: Run, model: Path, translator: Translator) 
     assert ended.lines == translator.translate(LINES, kind="greedy", max_length=3)
     assert ended.lines != translator.translate(LINES)
     assert "may be incomplete" in ended.err, "nothing is cut silently"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_weights_of_less_precision(precision: Any, run: Run, model: Path) -> None:
+    ended = run("translate", model, "--precision", precision, "--scores", stdin=b"Guten Morgen!")
+    (expected,) = Translator.load(model, precision, "cpu").alternatives(["Guten Morgen!"], 1)[0]
+    assert ended.lines == [f"{expected.score:.4f}\t{expected.text}"]
+    assert ended.lines != run("translate", model, "--scores", stdin=b"Guten Morgen!").lines
+    assert run("translate", model, "--precision", "int4").code == 2
 
 
 def test_prefix_and_sampled_alternatives(run: Run, model: Path, translator: Translator) -> None:

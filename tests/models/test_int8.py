@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kakehashi.config import Config
 from kakehashi.decoding import Beam, search
 from kakehashi.errors import UserError
-from kakehashi.models.int8 import Int8, Int8Linear
+from kakehashi.models.int8 import FastInt8Linear, Int8, Int8Linear
 from kakehashi.models.protocol import Vocabulary
 from kakehashi.models.transformer import EncoderDecoder, Transformer
 from kakehashi.translator import Translator
@@ -73,7 +73,7 @@ def test_a_model_is_close_to_fp32_and_steps_as_it_decodes() -> None:
     assert told is not None
     torch.testing.assert_close(told, single.decode(tokens[:, :1], encoded, alignment=True).alignment, atol=0.02, rtol=0)
     kinds = [type(module) for name, module in whole.named_modules() if name != "model.projection"]
-    assert nn.Linear not in kinds and Int8Linear in kinds
+    assert nn.Linear not in kinds and {Int8Linear, FastInt8Linear} & set(kinds)
 
 
 def test_a_search_finds_the_same_alone_and_in_a_batch() -> None:

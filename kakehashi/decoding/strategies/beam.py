@@ -1,10 +1,7 @@
 """Beam search: the `size` likeliest prefixes are followed side by side.
 
-Notable: the candidates of a sentence are found without normalising or sorting the vocabulary. The highest scores lie in
-the blocks with the highest maxima, so the vocabulary is cut into blocks and only the best blocks are looked into.
-
-Shapes: B sentences, F live hypotheses each, R = B * F rows, V vocabulary, C candidates a sentence, N blocks a row,
-W scores a block, M blocks looked into.
+Notable: the candidates of a sentence are found without normalising or sorting the vocabulary (decoding/scores.py).
+Shapes: B sentences, F live hypotheses each, R = B * F rows, V vocabulary, C candidates a sentence.
 """
 
 from typing import Annotated, Literal
@@ -12,11 +9,9 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import pad
 
+from kakehashi.decoding.scores import best
 from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings, Frontier, Strategy
-
-BLOCK = 64  # near sqrt(8,000) and sqrt(37,000): about as many blocks as scores in a block
 
 
 class BeamStrategy:
@@ -37,12 +32,9 @@ class BeamStrategy:
 
     def expand(self, frontier: Frontier) -> Candidates:
         """2 * size candidates: at most `size` of them are ends, one a live hypothesis, so `size` can go on."""
-        logits_RV, normalizers_R = frontier.logits, frontier.normalizers
-        sentences, fanout = frontier.totals.shape
-        offsets_R = frontier.totals.reshape(-1) - normalizers_R
-        totals_BC, row_BC, tokens_BC = _best(logits_RV, offsets_R, sentences, 2 * self.size)
-        log_probabilities_BC = logits_RV[row_BC, tokens_BC] - normalizers_R[row_BC]
-        return Candidates(row_BC % fanout, tokens_BC, log_probabilities_BC, totals_BC)
+        totals_R = frontier.totals.reshape(-1)
+        found = best(frontier.logits, frontier.normalizers, totals_R, len(frontier.totals), 2 * self.size)
+        return Candidates(*found)
 
     def score(self, totals: Tensor, lengths: Tensor | int, received: Tensor | None) -> Tensor:
         scores = totals / ((5 + lengths) / 6) ** self.length_penalty
@@ -55,31 +47,6 @@ class BeamStrategy:
         """A total only falls, the length penalty only grows, and coverage is at most whole: nothing beats today's total
         at the limit's length."""
         return self.score(totals_B, limits_B, None)
-
-
-def _best(logits_RV: Tensor, offsets_R: Tensor, sentences: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The `count` highest logits + offsets of each sentence, sorted: values, rows, tokens, each [B, count]."""
-    rows, size = logits_RV.shape
-    full = size // BLOCK * BLOCK
-    maxima_RN = logits_RV[:, :full].unflatten(1, (-1, BLOCK)).amax(2)
-    if full < size:
-        maxima_RN = torch.cat([maxima_RN, logits_RV[:, full:].amax(1, keepdim=True)], 1)
-    blocks = maxima_RN.shape[1]
-    block_totals_BX = (maxima_RN + offsets_R[:, None]).view(sentences, -1)
-    picked_BM = block_totals_BX.topk(min(count, block_totals_BX.shape[1]), dim=1).indices
-    first_row_B1 = torch.arange(0, rows, rows // sentences, device=logits_RV.device)[:, None]
-    row_BM = first_row_B1 + picked_BM // blocks
-    position_BMW = (picked_BM % blocks * BLOCK)[..., None] + torch.arange(BLOCK, device=logits_RV.device)
-    token_BMW = position_BMW.clamp(max=size - 1)
-    value_BMW = logits_RV[row_BM[..., None], token_BMW] + offsets_R[row_BM][..., None]
-    value_BX = value_BMW.masked_fill(position_BMW >= size, -torch.inf).flatten(1)
-    best_BC, place_BC = value_BX.topk(min(count, value_BX.shape[1]), dim=1)
-    missing = count - best_BC.shape[1]  # a vocabulary smaller than the beam
-    return (
-        pad(best_BC, (0, missing), value=-torch.inf),
-        pad(row_BM.gather(1, place_BC // BLOCK), (0, missing), mode="constant"),
-        pad(token_BMW.flatten(1).gather(1, place_BC), (0, missing)),
-    )
 
 
 class Beam(DecodingSettings):

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
+from kakehashi.decoding.scores import best
 from kakehashi.decoding.strategies.protocol import Candidates, DecodingSettings, Frontier, Strategy
 
 
@@ -15,11 +15,8 @@ class GreedyStrategy:
     weighs_coverage = False
 
     def expand(self, frontier: Frontier) -> Candidates:
-        best_R, token_R = frontier.logits.max(-1)
-        log_probability_B1 = (best_R - frontier.normalizers)[:, None]
-        token_B1 = token_R[:, None]
-        totals_B1 = frontier.totals + log_probability_B1
-        return Candidates(torch.zeros_like(token_B1), token_B1, log_probability_B1, totals_B1)
+        totals_R = frontier.totals.reshape(-1)
+        return Candidates(*best(frontier.logits, frontier.normalizers, totals_R, len(totals_R), 1))
 
     def score(self, totals: Tensor, lengths: Tensor | int, received: Tensor | None) -> Tensor:
         return totals

@@ -37,6 +37,14 @@ class Candidates:
         """The same in so many rows: those of a sentence's groups, one after the other, or back."""
         return self if len(self.parents) == count else self._each(lambda x: x.reshape(count, -1))
 
+    def first(self, count: int) -> "Candidates":
+        """The best so many of each row."""
+        return self if self.parents.shape[1] == count else self._each(lambda x: x[:, :count])
+
+    def of(self, sentences: Tensor) -> "Candidates":
+        """Those of these sentences, by index [n]."""
+        return self._each(lambda x: x.index_select(0, sentences))
+
     @classmethod
     def joined(cls, parts: "Sequence[Candidates]") -> "Candidates":
         """One after the other in each row."""
