@@ -145,7 +145,7 @@ def test_what_is_known_is_not_translated(running: Running) -> None:
     answer = running(lambda engine: engine.translate(request))
     assert (answer.text, answer.known) == (" Bee cat.  Katze Hund.\nFox.", ("Cat dog.",))
     assert answer.confidence and answer.confidence > 0.5
-    (part,) = (word for word in answer.words if word.probability is None)
+    (part,) = (word for word in answer.words if word.confidence is None)
     assert answer.text[part.start : part.end] == "Katze Hund."
     assert answer.words == tuple(sorted(answer.words, key=lambda word: word.start))
 

@@ -39,6 +39,7 @@ class Scripted:
     def step(self, tokens: Tensor, state: State, alignment: bool = False) -> Output:
         size = self.target_vocabulary.size
         logits = torch.full((len(tokens), size), math.log(0.01 / size))
+        logits[:, self.target_vocabulary.end] -= 9.0  # of equals a search takes any: ends would fill its places
         for row, source in enumerate(state.sentence["source"].repeat_interleave(state.fanout, 0).tolist()):
             place, own = int(state.lengths[row]), [id for id in source if id != 0]
             for ids, probability in ((own, 0.09), ([*self.script(own[:-1]), own[-1]], 0.9)):
