@@ -1,8 +1,9 @@
 """A Transformer in int8 as one call a batch for its encoder, and one a token for its decoder.
 
-For encoder-decoders of common parts (`fits`), where the kernels are; the numbers are those of models/int8.py.
+For encoder-decoders of common parts (`fits`), where the kernels are: full multi-head attention, ReLU or Swish, layer
+norm before or after, positions that are sinusoidal, learned, rotary or none; the numbers are those of models/int8.py.
 Shapes: N sentences, S source tokens, T those of all sentences without padding, R hypotheses, L tokens, K tokens taken
-in, D width, V vocabulary.
+in, D width, C size of a head, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from kakehashi.nn.mixers.attention import Attention, MultiHeadAttention
 from kakehashi.nn.norms import LayerNorm
 from kakehashi.nn.positions import Position
 from kakehashi.nn.positions.absolute import Learned, NoPosition, Sinusoidal
+from kakehashi.nn.positions.rotary import Rope, RopePosition, rotations
 
 _PLACES = 64  # positions that are computed at once
 
@@ -40,7 +42,8 @@ def fits(model: object) -> TypeGuard[Transformer]:
 
 
 def _known(stack: Stack | CrossStack, width: int, head: int) -> bool:
-    common = isinstance(stack.position, Sinusoidal | Learned | NoPosition) and isinstance(stack.norm, LayerNorm)
+    positions = isinstance(stack.position, Sinusoidal | Learned | Rope | NoPosition)
+    common = positions and isinstance(stack.norm, LayerNorm)
     return common and stack.placement in ("pre", "post") and all(_known_layer(each, head) for each in stack.layers)
 
 
@@ -96,7 +99,8 @@ class Int8Transformer:
         self.project = kernels.Linear(model.projection.weight, model.projection.bias)
         crosses = [cast(MultiHeadAttention, layer.cross) for layer in _layers(model.decoder)]
         self.memory = _joined([linear for cross in crosses for linear in (cross.key, cross.value)])
-        self.places = [_Places(stack, model.config.width) for stack in (model.encoder, model.decoder)]
+        sizes = model.config.width, model.config.width // model.config.heads
+        self.places = [_Places(stack, *sizes) for stack in (model.encoder, model.decoder)]
 
     @property
     def source_vocabulary(self) -> Vocabulary:
@@ -114,8 +118,8 @@ class Int8Transformer:
         mask = self.model.seen(source, mask)
         row_T, place_T = mask.nonzero(as_tuple=True)
         x_TD = _embedded(self.model.source_embedding, source[row_T, place_T])
-        self.places[0].add(x_TD, place_T, mask.shape[1])
-        self.encoder.encode(x_TD, _starts(mask))
+        turns = self.places[0].add(x_TD, place_T, mask.shape[1])
+        self.encoder.encode(x_TD, _starts(mask), turns)
         states_NSD = x_TD.new_zeros(*mask.shape, x_TD.shape[1])
         states_NSD[row_T, place_T] = x_TD
         return Encoded(states_NSD, mask)
@@ -142,7 +146,8 @@ class Int8Transformer:
     def _step(self, token_R: Tensor, state: Following, aligned_RS: Tensor | None) -> Tensor:
         x_RD = _embedded(self.model.target_embedding, token_R)
         end = state.longest + 1
-        self.places[1].add(x_RD, state.lengths if state.shortest < state.longest else slice(end - 1, end), end)
+        places = state.lengths if state.shortest < state.longest else slice(end - 1, end)
+        turns = self.places[1].add(x_RD, places, end)
         places_RK = state.places(len(x_RD))
         self.decoder.step(
             x_RD,
@@ -154,26 +159,35 @@ class Int8Transformer:
             state.sentence["number"],
             state.sentence["mask"].shape[1],
             None if aligned_RS is None else (cast(int, self.model.decoder.aligning), aligned_RS),
+            turns,
         )
         state.advance(1)
         return x_RD
 
 
 class _Places:
-    """What a stack adds to its embedded tokens, by place: computed as far as was needed."""
+    """What a stack does with its tokens by their places, computed as far as was needed: `table` is added once, `turns`
+    (None unless positions are rotary) turn queries and keys in each layer."""
 
-    def __init__(self, stack: StackModule, width: int) -> None:
-        self.stack = stack
+    def __init__(self, stack: StackModule, width: int, head: int) -> None:
+        self.stack, self.head = stack, head
         self.table_KD = torch.empty(0, width)
+        self.turns: Tensor | None = None
 
-    def add(self, x_RD: Tensor, places: Tensor | slice, end: int) -> Tensor:
-        """x with what stands at its places, all of them below `end`, added in place."""
+    def add(self, x_RD: Tensor, places: Tensor | slice, end: int) -> Tensor | None:
+        """Adds to x in place what stands at its places, all of them below `end`; their turns [R, 2, C / 2]."""
         if end > len(self.table_KD):
-            self.stack.check_length(end)
-            limit = end + _PLACES if self.stack.limit is None else min(end + _PLACES, self.stack.limit)
-            position, places_1K = cast(Position, self.stack.positions[0]), torch.arange(limit)[None]
-            self.table_KD = position.embed(x_RD.new_zeros(1, limit, x_RD.shape[1]), places_1K)[0].detach()
-        return x_RD.add_(self.table_KD[places])
+            self._reach(end)
+        x_RD.add_(self.table_KD[places])
+        return None if self.turns is None else self.turns[places].expand(len(x_RD), -1, -1).contiguous()
+
+    def _reach(self, end: int) -> None:
+        self.stack.check_length(end)
+        limit = end + _PLACES if self.stack.limit is None else min(end + _PLACES, self.stack.limit)
+        position, places_1K = cast(Position, self.stack.positions[0]), torch.arange(limit)[None]
+        self.table_KD = position.embed(torch.zeros(1, limit, self.table_KD.shape[1]), places_1K)[0].detach()
+        if isinstance(position, RopePosition):
+            self.turns = rotations(places_1K, self.head, position.theta)[:, 0, 0].transpose(0, 1).float().contiguous()
 
 
 def _embedded(embedding: Embedding, tokens: Tensor) -> Tensor:

@@ -300,6 +300,21 @@ static void feed(const Stack *s, const Layer *layer, int norm, float *x, int row
     after(s, &layer->norms[norm], x, rows);
 }
 
+/* Turns the pairs (c, c + size / 2) of each head of the queries and keys with which rows of own [rows, 3 * width] begin,
+by the cosines and sines in turns [rows, 2, size / 2]; by nothing where that is NULL. */
+static void turn(const Stack *s, float *own, int rows, const float *turns) {
+    int size = s->width / s->heads, half = size / 2;
+    for (int r = 0; turns && r < rows; r++, own += 3 * s->width, turns += size)
+        for (int h = 0; h < 2 * s->heads; h++) {
+            float *a = own + h * size, *b = a + half;
+            for (int c = 0; c < half; c++) {
+                float first = a[c], second = b[c];
+                a[c] = first * turns[c] - second * turns[half + c];
+                b[c] = second * turns[c] + first * turns[half + c];
+            }
+        }
+}
+
 /* y = x W^T + b. x [rows, inputs], y [rows, outputs]. */
 void linear(const Linear *l, const float *x, int32_t rows, float *y) {
     Rounded work = rounded(rows, l->inputs);
@@ -307,8 +322,9 @@ void linear(const Linear *l, const float *x, int32_t rows, float *y) {
     free(work.scales);
 }
 
-/* x [tokens, width]: embedded; becomes the states. Sentence n has tokens starts[n] to starts[n + 1]. */
-void encode(const Stack *s, float *x, int32_t sentences, const int64_t *starts) {
+/* x [tokens, width]: embedded; becomes the states. Sentence n has tokens starts[n] to starts[n + 1].
+turns [tokens, ..]: of rotary positions, as `turn` has them, or NULL. */
+void encode(const Stack *s, float *x, int32_t sentences, const int64_t *starts, const float *turns) {
     int width = s->width, rows = starts[sentences], widest = s->inner > 2 * width ? s->inner : 2 * width, longest = 0;
     for (int n = 0; n < sentences; n++) longest = starts[n + 1] - starts[n] > longest ? starts[n + 1] - starts[n] : longest;
     float *room = malloc(((size_t)rows * (2 * width + widest) + s->heads * (longest + 2 * LANES)) * sizeof *room);
@@ -319,6 +335,7 @@ void encode(const Stack *s, float *x, int32_t sentences, const int64_t *starts) 
     for (int i = 0; i < s->depth; i++) {
         const Layer *layer = &s->layers[i];
         apply(&layer->own, before(s, &layer->norms[0], x, rows, room), rows, own, SET, work);
+        turn(s, own, rows, turns);
         for (int n = 0; n < sentences; n++)
             for (int r = starts[n]; r < starts[n + 1]; r++)
                 attend(own + (size_t)r * 3 * width, own + (size_t)starts[n] * 3 * width + width, 3 * width, places,
@@ -334,10 +351,11 @@ void encode(const Stack *s, float *x, int32_t sentences, const int64_t *starts) 
 /* The next token of each hypothesis. x [rows, width]: embedded; becomes the hidden states.
 held [.., depth, 2, width]: keys and values of tokens; those of row r are at places[r * stride], ..., lengths[r] of them,
 then the new one's. memory [.., depth, 2, width]: of the source; row r reads from starts[sentences[r / fanout]] on.
-aligned [rows, longest] or NULL: weights of layer `aligning`, the mean of its heads. */
+aligned [rows, longest] or NULL: weights of layer `aligning`, the mean of its heads. turns [rows, ..] or NULL: as in
+`encode`; keys that are held were turned when they were new. */
 void step(const Stack *s, float *x, int32_t rows, float *held, const int32_t *places, int64_t stride,
           const int64_t *lengths, const float *memory, const int64_t *starts, const int64_t *sentences, int32_t fanout,
-          int32_t longest, int32_t aligning, float *aligned) {
+          int32_t longest, int32_t aligning, float *aligned, const float *turns) {
     int width = s->width, widest = s->inner > 2 * width ? s->inner : 2 * width, most = longest;
     for (int r = 0; r < rows; r++) most = lengths[r] + 1 > most ? lengths[r] + 1 : most;
     size_t unit = (size_t)2 * width * s->depth;
@@ -349,6 +367,7 @@ void step(const Stack *s, float *x, int32_t rows, float *held, const int32_t *pl
         const Layer *layer = &s->layers[i];
         size_t part = (size_t)i * 2 * width;
         apply(&layer->own, before(s, &layer->norms[0], x, rows, room), rows, own, SET, work);
+        turn(s, own, rows, turns);
         for (int r = 0; r < rows; r++) {
             const float *new = own + (size_t)r * 3 * width;
             memcpy(held + unit * places[r * stride + lengths[r]] + part, new + width, 2 * width * sizeof *new);

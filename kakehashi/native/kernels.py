@@ -2,7 +2,7 @@
 
 Tensors are contiguous, fp32 or int64, and on the CPU. Whoever calls knows that there is a `library`.
 Shapes: R rows, I inputs, O outputs, N outputs filled up to whole blocks, V vocabulary, B sentences, C candidates,
-T tokens of all sentences, D width.
+T tokens of all sentences, D width, C size of a head.
 """
 
 import ctypes
@@ -122,9 +122,12 @@ class Stack:
         self._struct = _Stack(structs, norm, self.depth, self.width, heads, widest, last is None)
         self._at = addressof(self._struct)
 
-    def encode(self, x_TD: Tensor, starts: Tensor) -> None:
-        """Embedded tokens become states; sentence n has those from starts[n] to starts[n + 1]."""
-        _kernels().encode(self._at, x_TD.data_ptr(), len(starts) - 1, starts.data_ptr())
+    def encode(self, x_TD: Tensor, starts: Tensor, turns: Tensor | None) -> None:
+        """Embedded tokens become states; sentence n has those from starts[n] to starts[n + 1].
+
+        turns [T, 2, C / 2]: cosines and sines by which rotary positions turn queries and keys; None: they do not.
+        """
+        _kernels().encode(self._at, x_TD.data_ptr(), len(starts) - 1, starts.data_ptr(), _pointer(turns))
 
     def step(
         self,
@@ -137,13 +140,14 @@ class Stack:
         sentences: Tensor,
         longest: int,
         aligned: tuple[int, Tensor] | None,
+        turns: Tensor | None,
     ) -> None:
         """The next embedded token of each row becomes its hidden state.
 
         held [.., depth, 2, D]: keys and values of tokens; of row r those at places[r, : lengths[r] + 1] (int32), where
         the last are still to be written. memory [.., depth, 2, D]: those of the source's tokens; the row reads sentence
         sentences[r // (R / len(sentences))], of which none has more than `longest`. aligned: a layer, and the tensor
-        [R, longest] to which its weights are added, the mean of its heads.
+        [R, longest] to which its weights are added, the mean of its heads. turns [R, 2, C / 2]: as in `encode`.
         """
         layer, weights = aligned or (0, None)
         _kernels().step(
@@ -160,8 +164,13 @@ class Stack:
             len(x_RD) // len(sentences),
             longest,
             layer,
-            None if weights is None else weights.data_ptr(),
+            _pointer(weights),
+            _pointer(turns),
         )
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
 
 
 def log_sum_exp(x_RV: Tensor) -> Tensor:

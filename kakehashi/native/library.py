@@ -16,8 +16,8 @@ _SOURCE = Path(__file__).with_name("kernels.c")
 _FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
 _SIGNATURES = {  # pointers, 32 and 64 bits
     "linear": "p p i p",
-    "encode": "p p i p",
-    "step": "p p i p p l p p p p i i i p",
+    "encode": "p p i p p",
+    "step": "p p i p p l p p p p i i i p p",
     "log_sum_exp": "p i i p",
     "best": "p p p i i i i p p p p",
 }

@@ -22,6 +22,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "post": {"encoder": {"placement": "post"}, "decoder": {"placement": "post"}},
     "swish": {part: {"layers": [{"feedforward": {"kind": "swish", "size": 48}}]} for part in ("encoder", "decoder")},
     "learned": {part: {"position": {"kind": "learned", "max_length": 12}} for part in ("encoder", "decoder")},
+    "rope": {part: {"position": "rope"} for part in ("encoder", "decoder")},
+    "rope of another theta, post": {
+        part: {"position": {"kind": "rope", "theta": 50.0}, "placement": "post"} for part in ("encoder", "decoder")
+    },
+    "rope in the encoder alone": {"encoder": {"position": "rope"}},
     "none": {part: {"position": "none"} for part in ("encoder", "decoder")},
     "hidden end": {"source_end": "hidden"},
     "bias": {"embeddings": {"tie": "none", "scale": "none", "bias": "learned"}},
@@ -71,22 +76,24 @@ def test_the_numbers_are_those_of_torch(settings: dict[str, Any]) -> None:
     torch.testing.assert_close(found.alignment, expected.alignment, atol=5e-3, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["pre", "rope"])
 @torch.no_grad()
-def test_padding_may_stand_anywhere() -> None:
-    model, (source, mask) = fast(), sources()
+def test_padding_may_stand_anywhere(name: str) -> None:
+    model, reference, (source, mask) = fast(**VARIANTS[name]), Int8(transformer(**VARIANTS[name])), sources()
     mask = mask.flip(1)
     tokens = torch.randint(3, SIZE, (3, 4))
     encoded = model.encode(source.flip(1), mask)
-    found, expected = model.decode(tokens, encoded, True), Int8(transformer()).decode(tokens, encoded, True)
+    found, expected = model.decode(tokens, encoded, True), reference.decode(tokens, encoded, True)
     close(found.logits, expected.logits)
     assert found.alignment is not None and expected.alignment is not None
     torch.testing.assert_close(found.alignment, expected.alignment, atol=5e-3, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["pre", "rope"])
 @torch.no_grad()
-def test_a_state_follows_the_search() -> None:
+def test_a_state_follows_the_search(name: str) -> None:
     """Repeated, reordered, reduced, rewound: each hypothesis goes on as if it had been alone."""
-    model, (source, mask) = fast(), sources()
+    model, (source, mask) = fast(**VARIANTS[name]), sources()
     encoded = model.encode(source, mask)
     state = model.begin(encoded)
     model.step(torch.tensor([[1], [1], [1]]), state)
@@ -102,9 +109,10 @@ def test_a_state_follows_the_search() -> None:
         torch.testing.assert_close(found[row], alone.logits[0, -1], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["pre", "rope"])
 @pytest.mark.parametrize("decoding", [Greedy(max_length=12), Beam(max_length=12)], ids=["greedy", "beam"])
-def test_a_search_finds_the_same_alone_and_in_a_batch(decoding: Any) -> None:
-    model, (source, mask) = fast(), sources()
+def test_a_search_finds_the_same_alone_and_in_a_batch(decoding: Any, name: str) -> None:
+    model, (source, mask) = fast(**VARIANTS[name]), sources()
     together = search(model, source, mask, decoding)
     for row, length in enumerate(LENGTHS):
         ((alone,),) = search(model, source[row : row + 1, :length], mask[row : row + 1, :length], decoding)
@@ -127,7 +135,7 @@ def test_beyond_its_places_is_a_mistake_of_the_user() -> None:
     [
         {"width": 40, "heads": 2},
         {"heads": 8},
-        {"encoder": {"position": "rope"}},
+        {"encoder": {"position": "alibi"}},
         {"decoder": {"placement": "sandwich"}},
         {"decoder": {"norm": "rms"}},
         {"encoder": {"layers": [{"feedforward": "glu"}]}},
