@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET
+from socket import AF_INET, AF_INET6, IPPROTO_TCP, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET
 from socket import socket as Socket
 
 import uvicorn
@@ -54,7 +54,8 @@ def _nothing(*_: object) -> None:
 
 def bound(host: str, port: int) -> Socket:
     """An address taken, before anything that takes time. Raises UserError."""
-    socket = Socket(AF_INET6 if ":" in host else AF_INET)
+    # asyncio sends a short answer at once (TCP_NODELAY) only where the protocol is said; else it may wait for 40 ms
+    socket = Socket(AF_INET6 if ":" in host else AF_INET, SOCK_STREAM, IPPROTO_TCP)
     try:
         socket.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         socket.bind((host, port))

@@ -1,16 +1,19 @@
 """What who runs a server sees: health, figures, logs without anything personal, a description that is true."""
 
+import asyncio
 import json
 import logging
 import re
 import sqlite3
 from io import StringIO
+from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any
 
 import pytest
 import requests
 
 from kakehashi.serving.api.logs import JsonLines
+from kakehashi.serving.api.server import bound
 from tests.serving.api.conftest import Serve, Site
 
 SECRET = "Geheimnis"
@@ -20,6 +23,27 @@ GOOD: dict[str, Any] = {"q": "ant", "source": "en", "target": "de"}
 def test_health_and_readiness(site: Site) -> None:
     assert site.get("/health").json() == {"status": "ok"}
     assert site.get("/ready").json() == {"status": "ready"}
+
+
+def test_short_answers_do_not_wait_for_more() -> None:
+    """An answer of two packets waited for the client's delayed acknowledgement, 40 ms."""
+
+    async def waits() -> int:
+        taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            taken.set_result(writer.get_extra_info("socket").getsockopt(IPPROTO_TCP, TCP_NODELAY))
+            writer.close()
+
+        with bound("127.0.0.1", 0) as listening:
+            server = await asyncio.start_server(connected, sock=listening)
+            _, writer = await asyncio.open_connection(*listening.getsockname())
+            found = await taken
+            writer.close()
+            server.close()
+        return found
+
+    assert asyncio.run(waits()) == 1
 
 
 def test_figures(serve: Serve) -> None:
