@@ -76,15 +76,21 @@ class Worker:
     async def kill(self) -> None:
         if self.process.returncode is None:
             self.process.kill()
-        await self.process.wait()
+        await self._ended()
 
     async def stop(self) -> None:
         """Closes its input, which ends it when it has answered; kills it if that takes too long."""
         self._requests.close()
         try:
-            await asyncio.wait_for(self.process.wait(), PATIENCE)
+            await asyncio.wait_for(self._ended(), PATIENCE)
         except TimeoutError:
             await self.kill()
+
+    async def _ended(self) -> None:
+        """Reads what nobody wants: an answer that fills the pipe would keep the process, and asyncio's word of its
+        end, for ever."""
+        await self._answers.read()
+        await self.process.wait()
 
     async def _read(self, seconds: float) -> dict[str, Any]:
         try:

@@ -245,6 +245,18 @@ def test_a_worker_that_answers_nothing(script: str, beats: bool, monkeypatch: py
     assert asked == ([True] * 5 + [False] * 3 if beats else [])
 
 
+def test_a_worker_ends_whose_answer_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kakehashi.serving.engine.pool.PATIENCE", 30.0)
+    script = "import sys; sys.stdout.write('x' * 1_000_000); sys.stdout.flush(); sys.stdin.read()"
+
+    async def work() -> None:
+        worker = Worker(await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdin=PIPE, stdout=PIPE))
+        await worker.stop()
+        assert worker.process.returncode == 0
+
+    asyncio.run(work())
+
+
 @pytest.mark.slow
 def test_a_text_that_kills_twice_is_broken(models: list[Path]) -> None:
     async def work(engine: Engine) -> None:
