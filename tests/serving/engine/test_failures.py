@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from kakehashi.errors import UserError
+from kakehashi.serving.api.turns import Turns, together
 from kakehashi.serving.engine.engine import Engine, EngineSettings
 from kakehashi.serving.engine.pool import Died, Worker
 from kakehashi.serving.engine.protocol import Answer, Broken, Busy, Request, TooLate
@@ -168,6 +169,15 @@ def test_least_recently_used_models_leave_the_memory(models: list[Path]) -> None
         assert await loaded_after("en", "fr") == ("en-de", "de-fr")
 
     with_engine(models, work, memory=2 * size)
+
+
+def test_a_request_that_fills_the_queue_by_itself_is_answered(models: list[Path]) -> None:
+    async def work(engine: Engine) -> None:
+        turns, text = Turns(engine), "\n".join(LONG.split("\n")[:12])
+        answers = await together([turns.translate(Request(text, "en", "de")) for _ in range(8)])
+        assert {answer.text for answer in answers} == {shifted(text)}
+
+    with_engine(models, work, capacity=8, window=4)
 
 
 @pytest.mark.slow
