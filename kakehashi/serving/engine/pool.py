@@ -20,6 +20,7 @@ from kakehashi.serving.engine.batches import Batch, Waiting
 from kakehashi.serving.engine.catalogue import Catalogue
 from kakehashi.serving.engine.protocol import Broken
 from kakehashi.serving.engine.wire import BEAT, LENGTH_BYTES, Found, batch_message, packed
+from kakehashi.translator import TranslatorPrecision
 
 BEGINNING = 120.0  # seconds in which a worker must be there
 SILENCE = 20.0  # seconds after which one at work that says nothing hangs: a busy machine keeps it from speaking too
@@ -39,7 +40,7 @@ class Worker:
         self.process, self._requests, self._answers = process, process.stdin, process.stdout
 
     @classmethod
-    async def start(cls, precision: str, batch_tokens: int) -> "Worker":
+    async def start(cls, precision: TranslatorPrecision, batch_tokens: int) -> "Worker":
         """Returns when it can be asked. Raises Died."""
         command = [sys.executable, "-P", "-m", "kakehashi.serving.engine.worker", precision, str(batch_tokens)]
         own = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}  # the modules seen here
@@ -104,7 +105,7 @@ class Worker:
 class Pool:
     """So many workers, each fed from the queue until the pool is closed."""
 
-    def __init__(self, size: int, precision: str, waiting: Waiting, catalogue: Catalogue) -> None:
+    def __init__(self, size: int, precision: TranslatorPrecision, waiting: Waiting, catalogue: Catalogue) -> None:
         self.size, self.precision = size, precision
         self.waiting, self.catalogue = waiting, catalogue
         self.workers: list[Worker] = []
