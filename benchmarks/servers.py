@@ -12,7 +12,7 @@ import urllib.request
 import zipfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from socket import socket as Socket
 from typing import Any
@@ -117,21 +117,16 @@ class LibreTranslate:
     translators: int = 2
     threads: int = 1
     weights: str = "float32"
-    variables: Mapping[str, str] = field(
-        default_factory=lambda: {
-            "LT_LOAD_ONLY": "en,de",
-            "LT_DISABLE_FILES_TRANSLATION": "true",
-            "LT_DISABLE_WEB_UI": "true",
-        }
-    )
 
     @contextmanager
     def running(self, model: Path, languages: tuple[str, str], peers: Path) -> Generator[Running]:
         with tempfile.TemporaryDirectory(prefix="libretranslate-") as folder, _free() as port:
             _install(model, Path(folder, "packages"))
             variables = {
-                **self.variables,
                 "PYTHONPATH": str(ROOT),
+                "LT_LOAD_ONLY": ",".join(languages),
+                "LT_DISABLE_FILES_TRANSLATION": "true",
+                "LT_DISABLE_WEB_UI": "true",
                 "LT_PORT": str(port),
                 "ARGOS_PACKAGES_DIR": f"{folder}/packages",
                 "ARGOS_INTER_THREADS": str(self.translators),

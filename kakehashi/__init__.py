@@ -10,18 +10,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kakehashi.directory import Precision
     from kakehashi.text_generator import TextGenerator
     from kakehashi.training.run import Outcome
-    from kakehashi.translator import Translator
+    from kakehashi.translator import Translator, TranslatorPrecision
 
 __all__ = ["load", "load_language_model", "train"]
 
 
 def load(
-    directory: Path | str, precision: Literal["fp32", "bf16", "int8"] = "fp32", device: str = "auto"
+    directory: Path | str, precision: "TranslatorPrecision" = "fp32", device: str = "auto"
 ) -> "Translator":
     """Opens a translator's directory. Its `translate`, `alternatives` and `stream` take the fields of `decoding` as
     keywords.
@@ -34,7 +35,7 @@ def load(
 
 
 def load_language_model(
-    directory: Path | str, precision: Literal["fp32", "bf16"] = "fp32", device: str = "auto"
+    directory: Path | str, precision: "Precision" = "fp32", device: str = "auto"
 ) -> "TextGenerator":
     """Opens a language model's directory. Its `generate` takes the fields of `decoding` as keywords.
 

@@ -32,6 +32,7 @@ from kakehashi.models.protocol import Translating, Vocabulary
 
 SHORTEST = 16  # tokens that a sentence counts for at least: what each costs whatever its length
 
+TranslatorPrecision = Precision | Literal["int8"]
 Detail = Literal["text", "tokens", "links"]
 """How much a translation tells: its text alone; its tokens with their log-probabilities; what they go back to, too."""
 
@@ -119,7 +120,7 @@ class Translator:
 
     @classmethod
     def load(
-        cls, directory: Path | str, precision: Precision | Literal["int8"] = "fp32", device: str = "auto"
+        cls, directory: Path | str, precision: TranslatorPrecision = "fp32", device: str = "auto"
     ) -> "Translator":
         """Opens a model directory. `device`: torch's name of one; "auto" takes a GPU where there is one.
 

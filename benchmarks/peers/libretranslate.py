@@ -1,14 +1,12 @@
 """LibreTranslate, which runs in its own environment and takes its settings from the variables LT_... and ARGOS_...
 
-    python -m benchmarks.peers.libretranslate                       its own server, waitress, with LT_THREADS threads
-    python -m gunicorn benchmarks.peers.libretranslate:application  its other one, with processes
+    python -m benchmarks.peers.libretranslate  its own server, waitress, with LT_THREADS threads
 
 Notable: two things that it would fetch from the network are left out. It looks for no models beside those that are
 there; and texts are not cut into sentences, which its default does with a network of ONNX: a text here is one sentence,
 and so this saves it work.
 """
 
-import sys
 from typing import Any
 
 from argostranslate.sbd import MiniSBDSentencizer
@@ -24,15 +22,6 @@ def nothing(**_: Any) -> None:
     """No models are looked for."""
 
 
-def application(environ: dict[str, Any], start_response: Any) -> Any:
-    """The application of WSGI, made when it is first asked: after gunicorn has forked."""
-    if not made:
-        sys.argv = ["libretranslate", "--wsgi"]
-        made.append(main())
-    return made[0](environ, start_response)
-
-
-made: list[Any] = []
 MiniSBDSentencizer.split_sentences = whole
 init.check_and_install_models = nothing
 

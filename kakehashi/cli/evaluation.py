@@ -3,12 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kakehashi.cli.program import ModelArgument, PrecisionOption, app, errors, example, print_scores
+from kakehashi.cli.program import ModelArgument, Precision, PrecisionOption, app, errors, example, print_scores
 from kakehashi.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def evaluate(
     from kakehashi.evaluation.significance import compare
 
     if text is not None:
-        if model is None or reference or source or hypothesis or precision != "fp32":
+        others = (reference, source, hypothesis, language, metric, reliability)
+        if model is None or any(others) or precision != "fp32":
             raise UserError("--text FILE goes with a language model, and with nothing else")
         _tell({str(text): _likelihood(model, text)}, [], [], "text", as_json)
         return
@@ -90,7 +92,10 @@ def calibrate(
     source: Annotated[Path, typer.Option(help="Text that the model did not learn from.", show_default=False)],
     reference: Annotated[Path, typer.Option(help="Its right translations.", show_default=False)],
 ) -> None:
-    """Make a translator's confidence mean something: the chrF to expect. Training does it by its development set."""
+    """Fit a translator's confidence to known translations: it becomes the chrF to expect.
+
+    Writes calibration.json and reliability.svg into the model directory. Training does the same with its development set.
+    """
     from kakehashi.data.corpus import read_lines
     from kakehashi.tasks.calibration import keep
 
@@ -103,7 +108,7 @@ def calibrate(
 
 
 def _translated(
-    model: Path, lines: Sequence[str], precision: PrecisionOption = "fp32"
+    model: Path, lines: Sequence[str], precision: Precision = "fp32"
 ) -> tuple["Translator", list["Translation"]]:
     from kakehashi.translator import Translator
 
@@ -117,7 +122,7 @@ def _observed(translator: "Translator", found: Sequence["Translation"], referenc
 
     if observed := observe(translator, found, references):
         return observed
-    raise UserError("the model translated every line by nothing: there is no confidence to judge")
+    raise UserError("no line has a translation: there is no confidence to judge")
 
 
 def _believed(translator: "Translator", observed: "Observed", title: str, figure: Path) -> list["Reliability"]:
@@ -140,7 +145,10 @@ def _tell(
     """As a table, or as JSON."""
     if as_json:
         found = {name: [asdict(score) for score in each] for name, each in scores.items()}
-        told = {each.name: {"error": each.errors(), "order": each.order()} for each in believed}
+        told = {
+            each.name: {"error": each.errors(), "order": None if isnan(each.order()) else each.order()}
+            for each in believed
+        }
         comparison = [asdict(each) for each in compared]
         print(json.dumps({"scores": found, "comparison": comparison, "reliability": told}, indent=2))
         return

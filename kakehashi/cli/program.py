@@ -30,10 +30,9 @@ errors = Console(stderr=True)
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)]
 ModelArgument = Annotated[Path, typer.Argument(help="A model directory, as runs/demo/model.", show_default=False)]
-PrecisionOption = Annotated[
-    Literal["fp32", "bf16", "int8"],
-    typer.Option(help="Format of a translator's weights. int8: by far the fastest on a CPU that has a C compiler."),
-]
+Precision = Literal["fp32", "bf16", "int8"]  # a translator's (`TranslatorPrecision`), without the time to import torch
+PRECISION = "Format of a translator's weights. int8: by far the fastest on a CPU that has a C compiler."
+PrecisionOption = Annotated[Precision, typer.Option(help=PRECISION)]
 
 
 def main() -> None:

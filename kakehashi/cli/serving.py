@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from kakehashi.cli.program import app, example
+from kakehashi.cli.program import PRECISION, Precision, app, example
 from kakehashi.cli.training import demo
 from kakehashi.errors import UserError
 
@@ -47,10 +47,7 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="The address on which to listen.", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(help="The port.", show_default="5000")] = None,
-    precision: Annotated[
-        Literal["fp32", "bf16", "int8"] | None,
-        typer.Option(help="Format of the weights; int8 is faster for large models.", show_default="fp32"),
-    ] = None,
+    precision: Annotated[Precision | None, typer.Option(help=PRECISION, show_default="fp32")] = None,
     settings: Annotated[Path | None, typer.Option(help="A file of settings (YAML).", show_default=False)] = None,
 ) -> None:
     """Serve translations behind LibreTranslate's HTTP API. Every setting may also be a variable KAKEHASHI_..."""

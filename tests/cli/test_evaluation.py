@@ -72,3 +72,5 @@ def test_confidence_is_calibrated(run: Run, model: Path, texts: dict[str, Path])
     assert Path("shown.svg").read_text("utf-8").startswith("<?xml")
     wrong = run("evaluate", "--hypothesis", texts["good"], *files[2:], "--language", "en", "--reliability", "x.svg")
     assert wrong.code == 2 and "--reliability" in wrong.err
+    wrong = run("evaluate", model, "--text", texts["source"], "--reliability", "x.svg")
+    assert wrong.code == 2 and "nothing else" in wrong.err

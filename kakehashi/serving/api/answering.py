@@ -138,8 +138,7 @@ def _response(asked: Translate, items: Sequence[Item]) -> dict[str, Any]:
     if asked.alternatives:
         parts["alternatives"] = [item.answer.alternatives for item in items]
     if asked.confidence:
-        shares = (item.answer.confidence for item in items)
-        parts["confidence"] = [None if share is None else percent(share) for share in shares]
+        parts["confidence"] = [_percent(item.answer.confidence) for item in items]
     if asked.words:
         parts["words"] = [[_word(word) for word in item.answer.words] for item in items]
     if asked.alignment:
@@ -152,8 +151,12 @@ def _response(asked: Translate, items: Sequence[Item]) -> dict[str, Any]:
 
 
 def _word(word: Word) -> dict[str, Any]:
-    share = word.confidence
-    return {"start": word.start, "end": word.end, "confidence": None if share is None else percent(share)}
+    return {"start": word.start, "end": word.end, "confidence": _percent(word.confidence)}
+
+
+def _percent(share: float | None) -> float | None:
+    """None: of a correction."""
+    return None if share is None else percent(share)
 
 
 def _match(match: Match, used: Sequence[Correction]) -> dict[str, Any]:

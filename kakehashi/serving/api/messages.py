@@ -24,11 +24,13 @@ _RANGE = re.compile(r"\s*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]*)?\s*(?:;\s*q=([01](
 
 def preferred(accepted: str) -> Language:
     """Which of the two a header Accept-Language (RFC 9110, section 12.5.4) likes better; English in doubt."""
-    weights = {"en": 0.0, "ja": 0.0}
+    weights: dict[str, float] = {}
     for each in accepted.split(","):
-        if (found := _RANGE.fullmatch(each)) and (primary := found[1].lower()) in weights:
-            weights[primary] = max(weights[primary], float(found[2] or 1))
-    return "ja" if weights["ja"] > weights["en"] else "en"
+        if found := _RANGE.fullmatch(each):
+            primary = found[1].lower()
+            weights[primary] = max(weights.get(primary, 0.0), float(found[2] or 1))
+    others = weights.get("*", 0.0)
+    return "ja" if weights.get("ja", others) > weights.get("en", others) else "en"
 
 
 BROKEN_REQUEST = Message(

@@ -42,7 +42,7 @@ class EngineFigures(Collector):
             ("batches", "Batches that workers translated.", status.batches),
             ("sentences", "Sentences in them.", status.sentences),
             ("source_tokens", "Tokens of these sentences.", status.source_tokens),
-            ("worker_restarts", "Workers that died and were replaced.", status.restarted),
+            ("worker_restarts", "Workers that died or hung, and were replaced.", status.restarted),
             ("worker_seconds", "Seconds that workers spent on batches.", status.seconds),
         ]
         for name, text, value in now:

@@ -21,11 +21,10 @@ from kakehashi.serving.api import messages
 from kakehashi.serving.api.logs import logger
 from kakehashi.serving.api.metrics import Metrics
 from kakehashi.serving.api.refusals import Refusal, busy, later
-from kakehashi.serving.engine.engine import Engine
+from kakehashi.serving.engine.engine import RESTARTING, Engine
 
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}  # another one is a client's own word
 GONE = 499  # in logs and figures: the client went away before it was answered (nginx's number)
-RESTARTING = 10.0  # seconds until another server may be there
 TRANSLATE = "/translate"
 CORS = {
     "Access-Control-Allow-Origin": "*",

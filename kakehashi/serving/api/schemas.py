@@ -46,8 +46,8 @@ class Translate(Texts):
     target: Text = Field(description="The language into which to translate.")
     format: str = Field(default="text", json_schema_extra={"enum": ["text", "html"]})
     alternatives: int = Field(default=0, ge=0, description="How many other translations are wanted.")
-    confidence: bool = Field(default=False, description="Whether to tell how sure the model is, from 0 to 100.")
-    words: bool = Field(default=False, description="Whether to tell the same of each part of the translation.")
+    confidence: bool = Field(default=False, description="Whether to tell the chrF to expect, from 0 to 100.")
+    words: bool = Field(default=False, description="Whether to tell how likely each piece is to be right.")
     alignment: bool = Field(default=False, description="Whether to tell which characters come from which.")
     matches: bool = Field(default=False, description="Whether to show corrections of the same and of similar texts.")
     notes: bool = Field(default=False, description="Whether to tell what is known to be wrong with a translation.")
@@ -147,7 +147,7 @@ class LanguageShown(BaseModel):
 
 
 class WordShown(BaseModel):
-    """Characters of the translation, and how sure the model is of them, from 0 to 100; null: they are a correction."""
+    """Characters of the translation, and how likely they are to be right, from 0 to 100; null for a correction."""
 
     start: int
     end: int

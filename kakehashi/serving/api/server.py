@@ -5,7 +5,7 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from socket import AF_INET, AF_INET6, IPPROTO_TCP, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET
 from socket import socket as Socket
@@ -28,7 +28,8 @@ def serve(models: Sequence[Path], settings: ServerSettings) -> None:
     write_json_lines(sys.stderr)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # who goes away, client or worker, does not end the server
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # as many connections as may be, not the usual 1,024
+    with suppress(ValueError):  # macOS says that there is no limit, and has one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # as many connections as may be, not the usual 1,024
     asyncio.run(_serve(models, settings))
 
 

@@ -14,27 +14,32 @@ PAUSE = 0.05  # seconds after which a text is offered again to a full queue
 
 
 class Turns:
-    """Once the engine has answered one text, the others wait for a place in its queue where that is full: so a long
-    request is refused at its beginning or not at all."""
+    """Once the engine has taken one text, the others wait for a place in its queue where that is full: so a long
+    request is refused at its beginning or not at all, and one that fills the queue by itself is answered."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._places = asyncio.Semaphore(AT_ONCE)
         self._begun = False
+        self._inside = 0  # texts that the engine has now; it is Busy at once or not at all
 
     async def translate(self, request: Request) -> Answer:
         """Raises what the engine's `translate` raises."""
         async with self._places:
             while True:
+                self._inside += 1
                 try:
                     answer = await self._engine.translate(request)
                 except Busy:
-                    if not self._begun or not self._engine.status().accepting:
+                    begun = self._begun or self._inside > 1
+                    if not begun or not self._engine.status().accepting:
                         raise
-                    await asyncio.sleep(PAUSE)
                 else:
                     self._begun = True
                     return answer
+                finally:
+                    self._inside -= 1
+                await asyncio.sleep(PAUSE)
 
 
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

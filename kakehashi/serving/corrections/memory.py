@@ -15,7 +15,6 @@ import re
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -291,8 +290,7 @@ def _engine(url: sql.URL) -> sql.Engine:
 
 def _prepare(engine: sql.Engine) -> None:
     """Leaves no connection open where it fails."""
-    with ExitStack() as failed:
-        failed.callback(engine.dispose)
+    try:
         with engine.begin() as connection:
             _METADATA.create_all(connection)
             version = connection.execute(sql.select(_FORMAT.c.version)).scalar()
@@ -300,7 +298,9 @@ def _prepare(engine: sql.Engine) -> None:
                 connection.execute(sql.insert(_FORMAT).values(version=FORMAT))
             elif version != FORMAT:
                 raise UserError(f"the database of corrections has format {version}, and this Kakehashi reads {FORMAT}")
-        failed.pop_all()
+    except BaseException:
+        engine.dispose()
+        raise
 
 
 def suggesting(insert: Callable[[sql.Table], Any], renewed: Sequence[State]) -> Any:

@@ -70,9 +70,10 @@ class Apart:
 
 
 def apart(whole: str, phrases: Sequence[str]) -> Apart:
-    """The sentence without some phrases of it."""
-    one = "|".join(map(re.escape, sorted(phrases, key=len, reverse=True)))
-    run = rf"(?:{one})(?:[^\w(\[{{]*(?:{one}))*"
+    """The sentence without some phrases of it. There is one way to part a run into phrases and signs: of many, as
+    of emoji, which are signs too, the search would try them all."""
+    one = "(?>" + "|".join(map(re.escape, sorted(phrases, key=len, reverse=True))) + ")"
+    run = rf"{one}(?:(?:(?!{one})[^\w(\[{{])*+{one})*"
     pattern = re.compile(rf"(\s*)(\({run}\)|\[{run}\]|^{run}:|{run})(\s*)")
     text, end = "", 0
     kept, places, spaced, origins = list[Place](), list[int](), list[tuple[bool, bool]](), list[int]()

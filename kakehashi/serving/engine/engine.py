@@ -17,14 +17,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt
 
 from kakehashi.alignment import LEAST
 from kakehashi.config import Config
 from kakehashi.data.languages import is_unspaced
-from kakehashi.directory import Precision
 from kakehashi.serving.engine.batches import Waiting
 from kakehashi.serving.engine.catalogue import Catalogue, read_models
 from kakehashi.serving.engine.detection import Detector
@@ -33,8 +32,9 @@ from kakehashi.serving.engine.pool import Pool
 from kakehashi.serving.engine.protocol import Answer, Busy, Detection, Language, Link, Request, Status, TooLate, Word
 from kakehashi.serving.engine.sentences import Piece, gap_between, split_around
 from kakehashi.serving.engine.wire import Found, Job, Place
+from kakehashi.translator import TranslatorPrecision
 
-DRAINING = 10.0  # seconds after which to try again: about what another server needs to start
+RESTARTING = 10.0  # seconds after which to try again: about what another server needs to start
 
 
 class EngineSettings(Config):
@@ -54,10 +54,10 @@ class EngineSettings(Config):
     )
     window: PositiveInt = Field(default=64, description="Sentences of one text in the queue at once.")
     memory: PositiveInt = Field(default=4 * 2**30, description="Bytes of models' weights in memory.")
-    precision: Precision | Literal["int8"] = Field(
+    precision: TranslatorPrecision = Field(
         default="fp32",
-        description="Format of the weights: fp32, which alone workers share, bf16 or int8, the fastest for large "
-        "models.",
+        description="Format of the weights: fp32, which alone workers share, bf16, or int8, by far the fastest where "
+        "there is a C compiler.",
     )
 
 
@@ -145,11 +145,11 @@ class Engine:
         await self._none_open.wait()
 
     def refusal(self) -> Busy | None:
-        """How a text is refused that comes now, and counted as that; None where there is room for it."""
+        """How a text that comes now is refused, which is counted; None where there is room for it."""
         if self._accepting and not self._waiting.full:
             return None
         self._refused += 1
-        left = self._waiting.seconds_left(self._pool.size) if self._accepting else DRAINING
+        left = self._waiting.seconds_left(self._pool.size) if self._accepting else RESTARTING
         return Busy(max(1.0, math.ceil(left)))
 
     def _admit(self) -> None:

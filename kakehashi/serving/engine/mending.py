@@ -30,9 +30,7 @@ from kakehashi.translator import Translation, Translator
 _ONE_WORD = re.compile(r"\S{0,19}\w")
 _STOPS = {"ja": "。", "zh": "。", "yue": "。", "hi": "।", "bn": "।", "ur": "۔"}  # of the others: "."
 _DOTTED = ("tr", "az")  # languages in which i and ı are two letters
-_DOUBT = (
-    0.4  # nats a token by which what stands besides a forced number may be less likely than the draft (docs/log.md)
-)
+_DOUBT = 0.4  # nats a token by which all but a forced number may be less likely than in the draft (docs/log.md)
 _BEAM = 4  # hypotheses, where the model's own search keeps too few
 
 
@@ -87,29 +85,36 @@ class _Mending:
         self.source, self.target = translator.config.source, translator.config.target
 
     def translate(self, texts: Sequence[str]) -> list[Found]:
-        return list(map(self._found, self._drafts(texts, list(map(self._ways, texts)))))
+        drafts = self._drafts(texts, list(map(self._ways, texts)))
+        joined = self._joined([draft for draft in drafts if draft.loses_kept])
+        whole = iter(self._mended([draft for draft in drafts if not draft.loses_kept]))
+        return [self._found(next(joined if draft.loses_kept else whole)) for draft in drafts]
 
     def _drafts(self, texts: Sequence[str], ways: Sequence[Sequence[str]]) -> list[_Draft]:
-        """Each text's translation, mended, of the best of the ways to ask for it."""
+        """Each text's translation, of the best of the ways to ask for it."""
         languages = self.source, self.target
         found = self._stream([asked for each in ways for asked in each], self.job.wording)
-        drafts = [
+        return [
             max((_Draft(text, asked, next(found), languages) for asked in each), key=lambda each: each.log_probability)
             for text, each in zip(texts, ways, strict=True)
         ]
-        joined = self._joined([draft for draft in drafts if draft.loses_kept])
-        whole = iter(self._complete(self._without_loops([draft for draft in drafts if not draft.loses_kept])))
-        return [next(joined if draft.loses_kept else whole) for draft in drafts]
+
+    def _mended(self, drafts: list[_Draft]) -> list[_Draft]:
+        return self._complete(self._without_loops(drafts))
 
     def _joined(self, drafts: Sequence[_Draft]) -> Iterator[_Draft]:
-        """In their place, translations without what is kept letter by letter, and that put back by their links."""
+        """In their place, translations without what is kept letter by letter, and that put back by their links.
+
+        Nothing is left out twice: of {{{x}}} something to keep would remain each time, as often as somebody likes.
+        """
         parted = [apart(draft.asked, [part for part, kept in kept_apart(draft.asked) if kept]) for draft in drafts]
         texts = [each.text for each in parted]
         ways = [[text] for text in texts]
         try:
-            found = _Mending(self.translator, replace(self.job, alignment=True))._drafts(texts, ways)
+            aligning = _Mending(self.translator, replace(self.job, alignment=True))
+            found = aligning._mended(aligning._drafts(texts, ways))
         except UserError:  # the model cannot align
-            found = self._drafts(texts, ways)
+            found = self._mended(self._drafts(texts, ways))
         for draft, each, translated in zip(drafts, parted, found, strict=True):
             yield replace(draft, translation=each.joined(translated.translation))
 

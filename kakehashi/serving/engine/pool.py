@@ -20,6 +20,7 @@ from kakehashi.serving.engine.batches import Batch, Waiting
 from kakehashi.serving.engine.catalogue import Catalogue
 from kakehashi.serving.engine.protocol import Broken
 from kakehashi.serving.engine.wire import BEAT, LENGTH_BYTES, Found, batch_message, packed
+from kakehashi.translator import TranslatorPrecision
 
 BEGINNING = 120.0  # seconds in which a worker must be there
 SILENCE = 20.0  # seconds after which one at work that says nothing hangs: a busy machine keeps it from speaking too
@@ -39,7 +40,7 @@ class Worker:
         self.process, self._requests, self._answers = process, process.stdin, process.stdout
 
     @classmethod
-    async def start(cls, precision: str, batch_tokens: int) -> "Worker":
+    async def start(cls, precision: TranslatorPrecision, batch_tokens: int) -> "Worker":
         """Returns when it can be asked. Raises Died."""
         command = [sys.executable, "-P", "-m", "kakehashi.serving.engine.worker", precision, str(batch_tokens)]
         own = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}  # the modules seen here
@@ -76,15 +77,21 @@ class Worker:
     async def kill(self) -> None:
         if self.process.returncode is None:
             self.process.kill()
-        await self.process.wait()
+        await self._ended()
 
     async def stop(self) -> None:
         """Closes its input, which ends it when it has answered; kills it if that takes too long."""
         self._requests.close()
         try:
-            await asyncio.wait_for(self.process.wait(), PATIENCE)
+            await asyncio.wait_for(self._ended(), PATIENCE)
         except TimeoutError:
             await self.kill()
+
+    async def _ended(self) -> None:
+        """Reads what nobody wants: an answer that fills the pipe would keep the process, and asyncio's word of its
+        end, for ever."""
+        await self._answers.read()
+        await self.process.wait()
 
     async def _read(self, seconds: float) -> dict[str, Any]:
         try:
@@ -98,7 +105,7 @@ class Worker:
 class Pool:
     """So many workers, each fed from the queue until the pool is closed."""
 
-    def __init__(self, size: int, precision: str, waiting: Waiting, catalogue: Catalogue) -> None:
+    def __init__(self, size: int, precision: TranslatorPrecision, waiting: Waiting, catalogue: Catalogue) -> None:
         self.size, self.precision = size, precision
         self.waiting, self.catalogue = waiting, catalogue
         self.workers: list[Worker] = []

@@ -88,8 +88,8 @@ class Status:
     """The engine at one moment. All but the counters (whose names are verbs) are what is there now.
 
     `waiting`: sentences that are not yet sent to a worker; `running`: those that are; `loaded`: names of the models in
-    memory, of any worker; `restarted`: workers that died and were replaced; `seconds`: of the workers' time spent on
-    batches.
+    memory, of any worker; `restarted`: workers that died or hung, and were replaced; `seconds`: of the workers' time
+    spent on batches.
     """
 
     accepting: bool

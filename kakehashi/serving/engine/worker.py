@@ -23,24 +23,21 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 
-from kakehashi.directory import Precision
 from kakehashi.errors import UserError
 from kakehashi.serving.engine.mending import translate
 from kakehashi.serving.engine.wire import BEAT, LENGTH_BYTES, Found, Job, packed
-from kakehashi.translator import Translator
-
-Weights = Precision | Literal["int8"]
+from kakehashi.translator import Translator, TranslatorPrecision
 
 
 class Models:
     """The models in this process, by name."""
 
-    def __init__(self, precision: Weights, batch_tokens: int) -> None:
-        self.precision: Weights = precision
+    def __init__(self, precision: TranslatorPrecision, batch_tokens: int) -> None:
+        self.precision: TranslatorPrecision = precision
         self.batch_tokens = batch_tokens
         self.translators: dict[str, Translator] = {}
 
@@ -119,7 +116,7 @@ def main() -> None:
     precision, batch_tokens = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
-    models = Models(cast(Weights, precision), int(batch_tokens))
+    models = Models(cast(TranslatorPrecision, precision), int(batch_tokens))
     answers.write(packed({"ready": True}))
     answers.flush()
     try:

@@ -114,12 +114,12 @@ function show(answered) {
   showHistory();
 }
 
-/** Another translation in the place of the best; it has no links and no probabilities. */
+/** Another translation in the place of the best; it has no links, no probabilities, and of corrections no parts. */
 function take(translation) {
   const { alternatives, matches, translatedText } = shown.answer;
   const others = [translatedText, ...(alternatives ?? []).filter((each) => each !== translation)];
   show({ ...shown, answer: { ...shown.answer, translatedText: translation, alternatives: others,
-    matches: matches?.map((match) => ({ ...match, answered: false })), words: [], alignment: [], confidence: null, notes: [] } });
+    matches: matches?.filter((match) => !match.answered), words: [], alignment: [], confidence: null, notes: [] } });
 }
 
 function choices(place, list, entries) {

@@ -26,6 +26,13 @@ def test_what_is_left_of_a_sentence(whole: str, phrases: list[str], text: str, k
     assert all(whole[origin] == sign for origin, sign in zip(parted.origins, text, strict=True))
 
 
+def test_a_run_of_signs_takes_no_time() -> None:
+    """Nor where it cannot have an end that was looked for: a colon, a bracket."""
+    run = "👍🏻👍 !" * 200
+    parted = apart(f"({run} ant", ["👍🏻", "👍", "🏻"])
+    assert (parted.text, len(parted.kept)) == ("(! ant", 1)
+
+
 def test_all_is_put_back_where_the_links_lead() -> None:
     """The two words have changed places, and each has taken along what stood behind it."""
     parted = apart("Ant {x} bee {y}", ["{x}", "{y}"])

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from kakehashi.errors import UserError
+from kakehashi.serving.api.turns import Turns, together
 from kakehashi.serving.engine.engine import Engine, EngineSettings
 from kakehashi.serving.engine.pool import Died, Worker
 from kakehashi.serving.engine.protocol import Answer, Broken, Busy, Request, TooLate
@@ -170,6 +171,15 @@ def test_least_recently_used_models_leave_the_memory(models: list[Path]) -> None
     with_engine(models, work, memory=2 * size)
 
 
+def test_a_request_that_fills_the_queue_by_itself_is_answered(models: list[Path]) -> None:
+    async def work(engine: Engine) -> None:
+        turns, text = Turns(engine), "\n".join(LONG.split("\n")[:12])
+        answers = await together([turns.translate(Request(text, "en", "de")) for _ in range(8)])
+        assert {answer.text for answer in answers} == {shifted(text)}
+
+    with_engine(models, work, capacity=8, window=4)
+
+
 @pytest.mark.slow
 def test_dead_workers_lose_nothing(models: list[Path]) -> None:
     """Twenty clients, each of whom asks again when it is answered, while the first worker is killed three times."""
@@ -243,6 +253,18 @@ def test_a_worker_that_answers_nothing(script: str, beats: bool, monkeypatch: py
 
     asyncio.run(work())
     assert asked == ([True] * 5 + [False] * 3 if beats else [])
+
+
+def test_a_worker_ends_whose_answer_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kakehashi.serving.engine.pool.PATIENCE", 30.0)
+    script = "import sys; sys.stdout.write('x' * 1_000_000); sys.stdout.flush(); sys.stdin.read()"
+
+    async def work() -> None:
+        worker = Worker(await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdin=PIPE, stdout=PIPE))
+        await worker.stop()
+        assert worker.process.returncode == 0
+
+    asyncio.run(work())
 
 
 @pytest.mark.slow

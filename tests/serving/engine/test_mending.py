@@ -103,6 +103,13 @@ def test_what_is_kept_is_left_out_and_put_back(scripted: Scripting) -> None:
     assert found[0].notes == () and [word[:2] for word in found[0].words] == [(0, 3), (8, 11)]
 
 
+def test_what_is_kept_is_left_out_once(scripted: Scripting) -> None:
+    """Each time, the next braces would be something to keep."""
+    text = f"ant {'{' * 400}x{'}' * 400} bee"
+    (found,) = scripted(lambda text: re.sub("[{}]", "", text))([text])
+    assert "{x}" in found.texts[0]
+
+
 def test_the_links_of_what_is_put_back(translator: Translator) -> None:
     """This model has never seen an address, but can align."""
     text = "Ant bee (https://example.org/a), cat."
