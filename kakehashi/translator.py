@@ -124,7 +124,7 @@ class Translator:
     ) -> "Translator":
         """Opens a model directory. `device`: torch's name of one; "auto" takes a GPU where there is one.
 
-        precision: "int8" is for CPUs, and there by far the fastest where a C compiler is (native/library.py); such a
+        precision: "int8" is for CPUs, and by far the fastest where its kernels are (native/library.py); such a
         translator cannot be saved.
         Raises UserError when a file is missing, damaged, of another format version, or does not fit the others.
         """

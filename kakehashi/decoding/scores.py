@@ -1,6 +1,6 @@
 """What a search asks of the scores of a whole vocabulary, a step's largest tensor: their normaliser, and the best.
 
-By kernels on a CPU that has a compiler, else in torch.
+By kernels where there are some (native/library.py), else in torch.
 Shapes: R rows, those of a sentence side by side, V vocabulary, B sentences, C candidates a sentence; N blocks a row,
 W scores a block, M blocks looked into.
 """
@@ -17,7 +17,7 @@ _AT_ONCE = 2**17  # scores of the vocabulary, in the soft-max: half a megabyte
 
 
 def normalizers(logits_RV: Tensor) -> Tensor:
-    """log(sum of exp(logits)) [R]; not finite where a logit is not."""
+    """log(sum of exp(logits)) [R]; not finite where a logit is NaN or +infinity."""
     return kernels.log_sum_exp(logits_RV) if _fast(logits_RV) else normalizers_in_torch(logits_RV)
 
 
@@ -31,7 +31,8 @@ def best(
 
 
 def _fast(logits_RV: Tensor) -> bool:
-    return logits_RV.device.type == "cpu" and logits_RV.is_contiguous() and library() is not None
+    plain = logits_RV.device.type == "cpu" and logits_RV.dtype == torch.float32 and logits_RV.is_contiguous()
+    return plain and library() is not None
 
 
 def normalizers_in_torch(logits_RV: Tensor) -> Tensor:

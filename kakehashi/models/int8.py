@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 class Int8Linear(nn.Module):
     """x W^T + b: each row of x and of W divided by its own scale (its largest number / 127) and rounded. In torch, for
-    where there is no compiler, or for other widths."""
+    where there are no kernels, or for other widths."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()

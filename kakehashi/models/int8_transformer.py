@@ -133,10 +133,11 @@ class Int8Transformer:
 
     def step(self, tokens: Tensor, state: State, alignment: bool = False) -> Output:
         assert isinstance(state, Following)
-        aligned = torch.zeros(*tokens.shape, state.sentence["mask"].shape[1]) if alignment else None
-        hidden = torch.empty(*tokens.shape, self.decoder.width)
+        memory = state.memory
+        aligned = memory.new_zeros(*tokens.shape, state.sentence["mask"].shape[1]) if alignment else None
+        hidden = memory.new_empty(*tokens.shape, self.decoder.width)
         for i in range(tokens.shape[1]):
-            weights_RS = torch.zeros(len(tokens), aligned.shape[2]) if aligned is not None else None
+            weights_RS = memory.new_zeros(len(tokens), aligned.shape[2]) if aligned is not None else None
             hidden[:, i] = self._step(tokens[:, i], state, weights_RS)
             if aligned is not None and weights_RS is not None:
                 aligned[:, i] = _at_their_places(weights_RS, state.sentence["mask"])

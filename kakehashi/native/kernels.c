@@ -5,18 +5,21 @@ rounded; weights likewise, once, a scale for each output. Sums of their products
 between the products are fp32. Keys and values of tokens lie in a store from which nothing moves: a hypothesis is a list
 of places in it. Widths are multiples of 16. */
 
+#if !defined __AVX512VNNI__ || !defined __AVX512DQ__
+#error they need AVX-512 with VNNI and DQ: without, torch is the faster one
+#endif
+
 #include <float.h>
+#include <immintrin.h>
 #include <math.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
 
 #define LANES 16
 #define BLOCK 32 /* outputs that are computed together */
-#define TILE 12  /* rows likewise: 2 * 12 sums, 2 weights and an input fill the 32 registers of AVX-512 */
+#define TILE 12  /* rows likewise: 2 * 12 sums, 2 weights and an input: 27 of 32 registers */
 #define CACHED (1 << 18) /* bytes of weights that all rows meet before others come */
 #define INLINE static inline __attribute__((always_inline))
 
@@ -60,45 +63,13 @@ INLINE Floats load(const float *x) { return *(const Floats *)x; }
 INLINE void store(float *x, Floats value) { *(Floats *)x = value; }
 
 /* The greater of two; the second where either is NaN. */
-INLINE Floats greater(Floats a, Floats b) {
-#ifdef __AVX512F__
-    return (Floats)_mm512_max_ps((__m512)a, (__m512)b);
-#else
-    Ints first = a > b;
-    return (Floats)((first & (Ints)a) | (~first & (Ints)b));
-#endif
-}
-
-INLINE float sum(Floats x) {
-#ifdef __AVX512F__
-    return _mm512_reduce_add_ps((__m512)x);
-#else
-    float total = 0;
-    for (int i = 0; i < LANES; i++) total += x[i];
-    return total;
-#endif
-}
-
-INLINE float highest(Floats x) {
-#ifdef __AVX512F__
-    return _mm512_reduce_max_ps((__m512)x);
-#endif
-    float most = x[0];
-    for (int i = 1; i < LANES; i++) most = x[i] > most ? x[i] : most;
-    return most;
-}
+INLINE Floats greater(Floats a, Floats b) { return (Floats)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE float sum(Floats x) { return _mm512_reduce_add_ps((__m512)x); }
+INLINE float highest(Floats x) { return _mm512_reduce_max_ps((__m512)x); }
 
 /* Adds to each lane the products of its four weights and the four inputs in `inputs`. */
 INLINE Ints dot(Ints total, Bytes weights, int32_t inputs) {
-#ifdef __AVX512VNNI__
     return (Ints)_mm512_dpbusd_epi32((__m512i)total, (__m512i)weights, _mm512_set1_epi32(inputs));
-#else
-    int8_t each[4];
-    memcpy(each, &inputs, 4);
-    for (int i = 0; i < LANES; i++)
-        for (int j = 0; j < 4; j++) total[i] += (int32_t)weights[4 * i + j] * each[j];
-    return total;
-#endif
 }
 
 /* e^x to 2 units in the last place, for x <= 0 and NaN; as in Cephes: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]. */
@@ -194,8 +165,18 @@ static void apply(const Linear *l, const float *x, int rows, float *y, int mode,
             }
 }
 
+/* Memory; where there is none, the end of the process, and why. */
+static void *reserved(size_t bytes) {
+    void *room = malloc(bytes ? bytes : 1);
+    if (!room) {
+        fprintf(stderr, "kakehashi: there is no memory for %zu bytes\n", bytes);
+        abort();
+    }
+    return room;
+}
+
 static Rounded rounded(int rows, int width) {
-    char *room = malloc((size_t)rows * (width + sizeof(float) + sizeof(int32_t)));
+    char *room = reserved((size_t)rows * (width + sizeof(float) + sizeof(int32_t)));
     float *scales = (float *)room;
     return (Rounded){(int8_t *)(room + 8 * (size_t)rows), scales, (int32_t *)(scales + rows)};
 }
@@ -217,16 +198,12 @@ static void normalize(const Norm *norm, const float *x, int rows, int width, flo
 
 /* The sums of four vectors. */
 INLINE void sum_four(Floats a, Floats b, Floats c, Floats d, float *sums) {
-#ifdef __AVX512F__
     __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps((__m512)a, (__m512)b), _mm512_unpackhi_ps((__m512)a, (__m512)b));
     __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps((__m512)c, (__m512)d), _mm512_unpackhi_ps((__m512)c, (__m512)d));
     __m512d low = _mm512_unpacklo_pd((__m512d)ab, (__m512d)cd), high = _mm512_unpackhi_pd((__m512d)ab, (__m512d)cd);
     __m512 whole = _mm512_add_ps((__m512)low, (__m512)high);
     __m256 half = _mm256_add_ps(_mm512_castps512_ps256(whole), _mm512_extractf32x8_ps(whole, 1));
     _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
-#else
-    sums[0] = sum(a), sums[1] = sum(b), sums[2] = sum(c), sums[3] = sum(d);
-#endif
 }
 
 /* What the weights of one head mix, `chunks` vectors of it, a number known to the compiler. */
@@ -327,9 +304,9 @@ turns [tokens, ..]: of rotary positions, as `turn` has them, or NULL. */
 void encode(const Stack *s, float *x, int32_t sentences, const int64_t *starts, const float *turns) {
     int width = s->width, rows = starts[sentences], widest = s->inner > 2 * width ? s->inner : 2 * width, longest = 0;
     for (int n = 0; n < sentences; n++) longest = starts[n + 1] - starts[n] > longest ? starts[n + 1] - starts[n] : longest;
-    float *room = malloc(((size_t)rows * (2 * width + widest) + s->heads * (longest + 2 * LANES)) * sizeof *room);
+    float *room = reserved(((size_t)rows * (2 * width + widest) + s->heads * (longest + 2 * LANES)) * sizeof *room);
     float *own = room + (size_t)rows * width, *weights = own + (size_t)rows * (width + widest);
-    int32_t *places = malloc((longest + 1) * sizeof *places);
+    int32_t *places = reserved((longest + 1) * sizeof *places);
     Rounded work = rounded(rows, widest);
     for (int j = 0; j < longest; j++) places[j] = j;
     for (int i = 0; i < s->depth; i++) {
@@ -359,9 +336,9 @@ void step(const Stack *s, float *x, int32_t rows, float *held, const int32_t *pl
     int width = s->width, widest = s->inner > 2 * width ? s->inner : 2 * width, most = longest;
     for (int r = 0; r < rows; r++) most = lengths[r] + 1 > most ? lengths[r] + 1 : most;
     size_t unit = (size_t)2 * width * s->depth;
-    float *room = malloc(((size_t)rows * (2 * width + widest) + s->heads * (most + 2 * LANES)) * sizeof *room);
+    float *room = reserved(((size_t)rows * (2 * width + widest) + s->heads * (most + 2 * LANES)) * sizeof *room);
     float *own = room + (size_t)rows * width, *weights = own + (size_t)rows * (width + widest);
-    int32_t *source = malloc((longest + 1) * sizeof *source);
+    int32_t *source = reserved((longest + 1) * sizeof *source);
     Rounded work = rounded(rows, widest);
     for (int i = 0; i < s->depth; i++) {
         const Layer *layer = &s->layers[i];
@@ -395,7 +372,7 @@ void step(const Stack *s, float *x, int32_t rows, float *held, const int32_t *pl
     free(work.scales), free(source), free(room);
 }
 
-/* log(sum of exp(x)) of each row of x [rows, size]; not finite where a number is not. */
+/* log(sum of exp(x)) of each row of x [rows, size]; not finite where a number is NaN or +infinity. */
 void log_sum_exp(const float *x, int32_t rows, int32_t size, float *y) {
     int whole = size / LANES * LANES;
     for (int r = 0; r < rows; r++, x += size) {

@@ -64,14 +64,14 @@ class Linear:
         codes_NI = pad(codes_OI + 128, (0, 0, 0, missing)).to(torch.uint8)
         self.weight = codes_NI.unflatten(0, (-1, _BLOCK)).unflatten(2, (-1, 4)).transpose(1, 2).contiguous()
         self.scale_N = pad(scale_O1[:, 0], (0, missing))
-        bias = torch.zeros(self.outputs) if bias_O is None else bias_O.detach().float()
+        bias = scale_O1.new_zeros(self.outputs) if bias_O is None else bias_O.detach().float()
         self.bias_N = pad(bias, (0, missing))
         pointers = (tensor.data_ptr() for tensor in (self.weight, self.scale_N, self.bias_N))
         self.struct = _Linear(*pointers, self.inputs, self.outputs)
 
     def __call__(self, x: Tensor) -> Tensor:
-        x_RI = x.reshape(-1, self.inputs).contiguous()
-        y_RO = torch.empty(len(x_RI), self.outputs)
+        x_RI = x.reshape(-1, self.inputs).float().contiguous()
+        y_RO = x_RI.new_empty(len(x_RI), self.outputs)
         _kernels().linear(addressof(self.struct), x_RI.data_ptr(), len(x_RI), y_RO.data_ptr())
         return y_RO.view(*x.shape[:-1], self.outputs)
 
@@ -174,9 +174,9 @@ def _pointer(tensor: Tensor | None) -> int | None:
 
 
 def log_sum_exp(x_RV: Tensor) -> Tensor:
-    """[R]; not finite where a number is not."""
+    """[R]; not finite where a number is NaN or +infinity."""
     rows, size = x_RV.shape
-    found_R = torch.empty(rows)
+    found_R = x_RV.new_empty(rows)
     _kernels().log_sum_exp(x_RV.data_ptr(), rows, size, found_R.data_ptr())
     return found_R
 
@@ -187,9 +187,9 @@ def best(
     """The `count` likeliest continuations of each sentence, sorted: parents, tokens, log-probabilities, totals, each
     [B, C]. Where there are fewer, the totals are -infinity."""
     rows, size = scores_RV.shape
-    parents_BC, tokens_BC = (torch.empty(sentences, count, dtype=torch.long) for _ in range(2))
-    likely_BC, totals_BC = (torch.empty(sentences, count) for _ in range(2))
-    read = [tensor.contiguous() for tensor in (scores_RV, normalizers_R, totals_R)]
+    parents_BC, tokens_BC = (scores_RV.new_empty(sentences, count, dtype=torch.long) for _ in range(2))
+    likely_BC, totals_BC = (scores_RV.new_empty(sentences, count) for _ in range(2))
+    read = [tensor.float().contiguous() for tensor in (scores_RV, normalizers_R, totals_R)]
     given = (tensor.data_ptr() for tensor in read)
     found = (tensor.data_ptr() for tensor in (totals_BC, likely_BC, parents_BC, tokens_BC))
     _kernels().best(*given, sentences, rows // sentences, size, count, *found)

@@ -1,9 +1,14 @@
-"""Compiles kernels.c for this very processor, once, and keeps the result in the cache."""
+"""Compiles kernels.c for this very processor, once, and keeps the result in the cache.
+
+`CC` names the compiler, with options of its own if need be; where it is set and empty, there are no kernels.
+"""
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +16,8 @@ from functools import cache
 from pathlib import Path
 
 from kakehashi.cache import cache_folder
+
+_log = logging.getLogger(__name__)
 
 _SOURCE = Path(__file__).with_name("kernels.c")
 _FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
@@ -25,7 +32,7 @@ _TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int32, "l": ctypes.c_int64}
 
 
 def library() -> ctypes.CDLL | None:
-    """The kernels; None where there are none (`trouble` says why): torch then does the same more slowly."""
+    """The kernels; None where there are none (`trouble` says why): torch then does the same."""
     loaded = _loaded()
     return None if isinstance(loaded, str) else loaded
 
@@ -38,39 +45,46 @@ def trouble() -> str:
 
 @cache
 def _loaded() -> ctypes.CDLL | str:
-    key = hashlib.sha256("\0".join([_SOURCE.read_text("utf-8"), *_FLAGS, _processor()]).encode()).hexdigest()[:32]
-    path = cache_folder() / f"kernels-{key}.so"
-    if not path.exists() and (reason := _compiled(path)):
-        return reason
-    loaded = ctypes.CDLL(str(path))
+    try:
+        compiler = shlex.split(os.environ.get("CC", "cc"))
+        if not compiler:
+            return "CC is empty, which switches them off"
+        path = cache_folder() / f"kernels-{_key()}.so"
+        if not path.exists() and (reason := _compiled(path, compiler)):
+            return reason
+        loaded = ctypes.CDLL(str(path))
+    except (OSError, RuntimeError, ValueError) as error:  # a cache that is read-only, or no place for code; no home; CC
+        return str(error)
     for name, types in _SIGNATURES.items():
         function = getattr(loaded, name)
         function.argtypes, function.restype = [_TYPES[each] for each in types.split()], None
     return loaded
 
 
-def _compiled(path: Path) -> str:
+def _compiled(path: Path, compiler: list[str]) -> str:
     """Makes the library at `path`; what went wrong, or ""."""
-    compiler = shutil.which(os.environ.get("CC") or "cc")
-    if compiler is None:
-        return "there is no C compiler (cc, or what CC names)"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder, path.name)
-            command = [compiler, *_FLAGS, "-o", str(made), str(_SOURCE), "-lm"]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode != 0:
-                return f"{compiler} cannot compile them: {(done.stderr.strip().splitlines() or ['no reason told'])[0]}"
-            made.replace(path)
-    except OSError as error:
-        return str(error)
+    program = shutil.which(compiler[0])
+    if program is None:
+        return f"there is no C compiler {compiler[0]} (cc, or what CC names)"
+    _log.info("compiling kernels for this processor, once: %s", path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder, path.name)
+        command = [program, *compiler[1:], *_FLAGS, "-o", str(made), str(_SOURCE), "-lm"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+        if done.returncode != 0:
+            said = next((line for line in done.stderr.splitlines() if "error" in line), "no reason told")
+            return f"{program} cannot compile them: {said}"
+        with made.open("rb") as file:
+            os.fsync(file.fileno())
+        made.replace(path)
     return ""
 
 
-def _processor() -> str:
-    """What the code is compiled for: a cache may be shared by machines that differ."""
+def _key() -> str:
+    """What the code is made of, for and against: machines that differ may share a cache."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text("utf-8").splitlines() if info.exists() else []
-    known = dict.fromkeys(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part")))
-    return "\n".join([platform.system(), platform.machine(), platform.processor(), *known])
+    processor = dict.fromkeys(line for line in lines if line.startswith(("model name", "flags")))
+    machine = [platform.system(), platform.machine(), *platform.libc_ver(), *processor]
+    return hashlib.sha256("\0".join([_SOURCE.read_text("utf-8"), *_FLAGS, *machine]).encode()).hexdigest()[:32]

@@ -16,7 +16,7 @@ from kakehashi.models.transformer import EncoderDecoder, Transformer
 from kakehashi.native.library import library
 
 SIZE, LENGTHS = 40, [9, 2, 5]
-pytestmark = pytest.mark.skipif(library() is None, reason="there is no C compiler")
+pytestmark = pytest.mark.skipif(library() is None, reason="there are no kernels here")
 VARIANTS: dict[str, dict[str, Any]] = {
     "pre": {},
     "post": {"encoder": {"placement": "post"}, "decoder": {"placement": "post"}},

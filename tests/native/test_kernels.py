@@ -7,7 +7,7 @@ from kakehashi.decoding import scores
 from kakehashi.native import kernels
 from kakehashi.native.library import library
 
-pytestmark = pytest.mark.skipif(library() is None, reason="there is no C compiler")
+pytestmark = pytest.mark.skipif(library() is None, reason="there are no kernels here")
 
 
 @pytest.mark.parametrize("rows", [1, 11, 12, 13, 30])
@@ -60,3 +60,19 @@ def test_equal_candidates_come_in_order() -> None:
     parents, tokens, _, totals = kernels.best(torch.zeros(4, 70), torch.zeros(4), torch.zeros(4), 2, 3)
     assert totals.tolist() == [[0.0] * 3] * 2
     assert tokens.tolist() == [[0, 1, 2]] * 2 and parents.tolist() == [[0, 0, 0]] * 2
+
+
+def test_the_default_dtype_changes_nothing() -> None:
+    torch.manual_seed(1)
+    x, linear = torch.randn(4, 80), kernels.Linear(torch.randn(5, 80), None)
+    normalizers, totals = kernels.log_sum_exp(x), torch.randn(4)
+    expected = [normalizers, linear(x), *kernels.best(x, normalizers, totals, 2, 3)]
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = kernels.Linear(torch.randn(5, 80), None)
+        found = [kernels.log_sum_exp(x), linear(x.double()), *kernels.best(x, normalizers, totals.double(), 2, 3)]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert again.bias_N.dtype == torch.float32
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours, theirs)
