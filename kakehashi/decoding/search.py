@@ -37,7 +37,7 @@ class _Live:
     numbers in `sentences_B`, have tokens, the end not among them; `finished_BGK`: scores of each group's finished
     hypotheses, best first, else -inf; `alignments_BFTS`: where somebody needs them, and once the next token is
     predicted, its own among them: what stands before it decides it; `calm`: up to this length no sentence can be done
-    before one of its hypotheses ends; 0: one has.
+    before one of its hypotheses ends, or all are dead; 0: one has.
     """
 
     state: State
@@ -85,6 +85,7 @@ def search(
     if start is None:
         start = source.new_full((len(source), 1), vocabulary.begin)
     _check(constraints or (), strategy)
+    mortal = bool(constraints or decoding.processors)  # a hypothesis may be left without any token
     live = _begin(model, source, mask, start, decoding, strategy, alignment)  # (1) read the source
     while len(live.sentences_B):
         constrained = _constrained(constraints, live, start, vocabulary) if constraints else None
@@ -94,7 +95,8 @@ def search(
         candidates = _told(divided, frontier, own_RV).rows(len(live.sentences_B) * strategy.groups)
         ends_XC = candidates.tokens == vocabulary.end
         size = strategy.size // strategy.groups
-        if live.tokens_BFT.shape[2] + 1 < live.calm and not bool(ends_XC.any()):
+        calm = live.tokens_BFT.shape[2] + 1 < live.calm and not bool(ends_XC.any())
+        if calm and not (mortal and bool((candidates.totals[:, 0] == -torch.inf).any())):
             live = _advance(live, candidates.first(size), None)  # in most steps nothing ends: (8) follows
             continue
         ends_XC &= candidates.totals > -torch.inf

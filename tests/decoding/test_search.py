@@ -220,8 +220,10 @@ def test_repetition_penalty_changes_what_is_chosen(tables: SimpleNamespace) -> N
 def test_settings_that_leave_no_token_are_an_error(tables: SimpleNamespace, kind: Callable[..., Decoding]) -> None:
     source, mask = tables.sources([3], 5, 0)
     decoding = kind(min_length=20, processors=(NoRepeatNgram(size=1),))
+    model = tables.model(0)
     with pytest.raises(UserError, match="min_length"):
-        search(tables.model(0), source, mask, decoding)
+        search(model, source, mask, decoding)
+    assert len(model.steps) == 3, "two words can be said once each"
 
 
 def test_min_length_beyond_max_length_is_refused() -> None:
