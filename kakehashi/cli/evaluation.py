@@ -67,8 +67,8 @@ def evaluate(
     systems = {str(path): _as_many(path, references, reference) for path in hypothesis or []}
     if (model is None) != (source is None):
         raise UserError("a model translates a --source FILE: give both, or neither")
-    if reliability and model is None:
-        raise UserError("--reliability is that of a model: give one, and a --source FILE")
+    if model is None and (reliability or precision != "fp32"):
+        raise UserError("--reliability and --precision are of a model: give one, and a --source FILE")
     believed: list[Reliability] = []
     if model is not None and source is not None:
         translator, found = _translated(model, _as_many(source, references, reference), precision)

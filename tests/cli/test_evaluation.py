@@ -51,6 +51,8 @@ def test_a_model_is_scored_in_its_own_language(run: Run, model: Path, texts: dic
     result = json.loads(run("evaluate", model, *files, "--json").out)
     assert [score["name"] for score in result["scores"][str(model)]] == ["bleu", "chrf", "ter"]
     assert run("evaluate", model, *files, "--precision", "int8", "--json").code == 0
+    nobody = run("evaluate", "--hypothesis", texts["good"], *files[2:], "--language", "en", "--precision", "int8")
+    assert nobody.code == 2 and "--precision" in nobody.err, "nothing is translated"
 
 
 def test_a_text_is_scored(run: Run, generator: Path) -> None:
