@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from kakehashi.errors import UserError
 
 WORDS = 1 << 15  # whose ways are kept, of at most
-LONGEST = 24  # characters: some megabytes in all; longer ones hardly come again
+LONGEST = 24  # characters, some 300 bytes each of unigram's: tens of megabytes in all; longer ones hardly come again
 _UNIGRAM, _BPE = 1, 2
 _NORMAL, _USER_DEFINED, _BYTE = 1, 4, 6
 # SentencePiece's own: how far an unknown character is below the rarest piece; what a piece that was asked for has.
