@@ -250,8 +250,8 @@ Formulas; nothing of this has been run. N parameters, n GPUs, T tokens of a step
 Peak is {PEAK / 1e12:.0f} TFLOP/s (H100 or H200, bf16, dense); a utilisation of {UTILISATION:.0%} is assumed, for
 small models too. Bandwidth is what each GPU has to itself; latencies are assumed (microseconds a hop:
 {latencies}). NVLink joins {NVLINK_REACHES} GPUs. Exchanges: one for each
-{BUCKET * BYTES >> 20} MiB of gradients, and {SMALL_EXCHANGES} of a few bytes. 6 N counts every parameter for every
-token, of source and target, and no attention.
+{BUCKET * BYTES >> 20} MiB of gradients, and {SMALL_EXCHANGES} of a few bytes, which go by gloo even where gradients
+go by NCCL. 6 N counts every parameter for every token, of source and target, and no attention.
 
 Milliseconds of a step with T = {TOKENS_A_GPU:,}, on {SIZES[0]} GPUs:
 
