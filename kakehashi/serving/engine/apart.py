@@ -1,8 +1,9 @@
-"""What is kept letter by letter, out of a sentence that a model is given and back into the translation.
+"""What no word governs, out of a sentence that a model is given and back into the translation.
 
-A model that has seen few addresses or placeholders writes nonsense around them, all the more where a search must have
-them. So the sentence is translated without them, and each goes where the words around it went, as a tag without text
-does (`markup.tags`). Several with nothing but signs between them go as one; so do the brackets around them.
+A model that has seen few addresses, placeholders or numbers in brackets writes nonsense around them, all the more where
+a search must have them. So the sentence is translated without them, and each goes where the words around it went, as a
+tag without text does (`markup.tags`). Several with nothing but signs between them go as one; so do the brackets around
+them.
 """
 
 import itertools
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from kakehashi.alignment import Link
 from kakehashi.serving.engine import protocol
+from kakehashi.serving.engine.integrity import rewritten
 from kakehashi.serving.markup.inline import spaces
 from kakehashi.serving.markup.tags import Span, project
 from kakehashi.translator import Translation
@@ -22,12 +24,14 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Apart:
-    """A sentence, `whole`, and its `text` without what is at `kept` in it; `places`: where that is missing in the text;
-    `spaced`: whether spaces stood before and behind it; `origins`: where each character of the text was."""
+    """A sentence, `whole`, and its `text` without what is at `kept` in it; `written`: that, for the translation;
+    `places`: where it is missing in the text; `spaced`: whether spaces stood before and behind it; `origins`: where
+    each character of the text was."""
 
     whole: str
     text: str
     kept: tuple[Place, ...]
+    written: tuple[str, ...]
     places: tuple[int, ...]
     spaced: tuple[tuple[bool, bool], ...]
     origins: tuple[int, ...]
@@ -63,15 +67,18 @@ class Apart:
 
     def _piece(self, number: int, target: str, place: Place) -> str:
         before, after = spaces(self.spaced[number], target, place)
-        return before + self.whole[slice(*self.kept[number])] + after
+        return before + self.written[number] + after
 
     def _origin(self, span: Place) -> Place:
         return self.origins[span[0]], self.origins[span[1] - 1] + 1
 
 
-def apart(whole: str, phrases: Sequence[str]) -> Apart:
-    """The sentence without some phrases of it. There is one way to part a run into phrases and signs: of many, as
-    of emoji, which are signs too, the search would try them all."""
+def apart(whole: str, phrases: Sequence[str], languages: tuple[str, str]) -> Apart:
+    """The sentence without some phrases of it. languages: of the sentence and of its translation.
+
+    There is one way to part a run into phrases and signs: of many, as of emoji, which are signs too, the search would
+    try them all.
+    """
     one = "(?>" + "|".join(map(re.escape, sorted(phrases, key=len, reverse=True))) + ")"
     run = rf"{one}(?:(?:(?!{one})[^\w(\[{{])*+{one})*"
     pattern = re.compile(rf"(\s*)(\({run}\)|\[{run}\]|^{run}:|{run})(\s*)")
@@ -89,4 +96,5 @@ def apart(whole: str, phrases: Sequence[str]) -> Apart:
         places.append(len(text))
         spaced.append(around)
     origins += range(end, len(whole))
-    return Apart(whole, text + whole[end:], tuple(kept), tuple(places), tuple(spaced), tuple(origins))
+    written = tuple(rewritten(whole[start:stop], languages) for start, stop in kept)
+    return Apart(whole, text + whole[end:], tuple(kept), written, tuple(places), tuple(spaced), tuple(origins))

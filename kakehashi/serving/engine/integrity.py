@@ -2,8 +2,8 @@
 
 Letter by letter go `code spans`, URLs, e-mail and IP addresses, emoji and placeholders ({name}, {{ name }}, ${name},
 %s, %(name)s, %1$s, %1, &nbsp;). Numbers are compared by value, since languages write them in their own ways: English
-1,000.5 is German 1.000,5, and either is １０００．５. Where a way of writing can mean two numbers, it means what the
-language makes of it: 1,000 is one thousand in English, and one in German.
+1,000.5 is German 1.000,5, and either is １０００．５; 4 may be said in words. Where a way of writing can mean two numbers,
+it means what the language makes of it: 1,000 is one thousand in English, and one in German.
 
 Notable: a number whose unit is another one in the other language (11月 is November, 3万 is 30,000, 3 pm is 15:00,
 2:30 is half past two) is not looked for.
@@ -21,6 +21,15 @@ _POINT = frozenset("am bn en fil ga gu he hi ja kn ko ml mr ms mt my ne pa si sw
 # Of the others, those that write a point between thousands; the rest write a space.
 _POINT_BETWEEN_THOUSANDS = frozenset("ca da de el es eu gl hr id is it nl pt ro sl sr tr vi".split())
 _MYRIADS = frozenset("ja ko yue zh".split())  # languages that count in 10,000s, and number the months
+# How numbers from two to twelve are said in words; one is an article in many languages.
+_WORDS = {
+    "de": "zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
+    "en": "two three four five six seven eight nine ten eleven twelve",
+    "es": "dos tres cuatro cinco seis siete ocho nueve diez once doce",
+    "fr": "deux trois quatre cinq six sept huit neuf dix onze douze",
+    "ja": "二 三 四 五 六 七 八 九 十 十一 十二",
+    "zh": "二 三 四 五 六 七 八 九 十 十一 十二",
+}
 _NARROW = str.maketrans("．，", ".,")  # full-width signs, one for one, so that places stay
 _SPACES = " \u00a0\u2009\u202f'’\u066c"
 
@@ -42,6 +51,10 @@ _KEPT = re.compile(
             f"[\U0001f1e6-\U0001f1ff]{{2}}|[#*0-9]\ufe0f?\u20e3|{_MODIFIED}(?:\u200d{_MODIFIED})*",
         ]
     )
+)
+# On a text with digits for what is kept: nothing but these and signs in brackets, or before a colon at the start.
+_ASIDE = re.compile(
+    r"[(（](?:[^\w()（）]*\d)+[^\w()（）]*[)）]|\[(?:[^\w\[\]]*\d)+[^\w\[\]]*\]|^(?:[^\w:：]*\d)+[^\w:：]*(?::(?=\s)|：)"
 )
 # What makes another number of the number before it, or a word, in a language of the other way of counting.
 _COUNTED_IN_MYRIADS = re.compile(r"\s*(?:月|万|萬|亿|億|兆|千|百|만|억|조|월)")
@@ -89,6 +102,7 @@ def missing(source: str, translation: str, languages: tuple[str, str]) -> list[I
     if numbers:
         values = {number.value for number in _numbers(_without_kept(translation), other)}
         values |= {_plain(_ascii(digits)) for digits in re.findall(r"\d+", translation)}
+        values |= _in_words(translation, other)
         items += [Item(number.text, _written(number, other)) for number in numbers if number.value not in values]
     return list(dict.fromkeys(items))
 
@@ -106,6 +120,34 @@ def kept_apart(text: str) -> Iterator[tuple[str, bool]]:
         yield match[0], True
         end = match.end()
     yield text[end:], False
+
+
+def ungoverned(text: str) -> list[str]:
+    """What no word of a sentence governs: what is kept letter by letter, and asides of such things and numbers.
+
+    >>> ungoverned("3 of us: see (1,250, %s).")
+    ['%s', '(1,250, %s)']
+    """
+    blanked = "".join("0" * len(part) if kept else part for part, kept in kept_apart(text))
+    asides = [text[slice(*match.span())] for match in _ASIDE.finditer(blanked)]
+    return list(dict.fromkeys([part for part, kept in kept_apart(text) if kept] + asides))
+
+
+def rewritten(text: str, languages: tuple[str, str]) -> str:
+    """The text, its numbers as the second of the languages writes them.
+
+    >>> rewritten("(1,250.5, 🎉)", ("en", "de"))
+    '(1.250,5, 🎉)'
+    """
+    own, other = map(unsubtagged, languages)
+    parts: list[str] = []
+    for part, kept in kept_apart(text):
+        end = 0
+        for number in () if kept else _numbers(part, own):
+            parts += [part[end : number.start], _written(number, other)]
+            end = number.end
+        parts.append(part[end:])
+    return "".join(parts)
 
 
 def loops(source: str, translation: str) -> bool:
@@ -149,6 +191,12 @@ def _numbers(text: str, language: str) -> Iterator[_Number]:
         whole, fraction = match["whole"] or match["plain"], match["fraction"] or match["other_fraction"] or ""
         digits = _ascii(whole)
         yield _Number(text[slice(*match.span())], digits, _ascii(fraction), len(digits) < len(whole), *match.span())
+
+
+def _in_words(text: str, language: str) -> set[str]:
+    pattern = "[一二三四五六七八九十百千万]+" if language in _MYRIADS else r"\w+"
+    said = set(re.findall(pattern, text.casefold()))
+    return {str(number) for number, word in enumerate(_WORDS.get(language, "").split(), 2) if word in said}
 
 
 def _pattern(point: str, between: str, language: str) -> re.Pattern[str]:

@@ -4,8 +4,9 @@ Notable: most sentences are searched once. Again, all that are alike in one batc
 - lines in capitals, which few models know well: as they are and in sentence case; the translation is put in capitals;
 - single words, which few models know without a sentence: as they are and with a stop, which is then taken off;
 - translations that go round in circles: with a search that says no n-gram of tokens twice;
-- translations that lack what is kept letter by letter: without it, and it is put back where its neighbours went;
-- translations that lack a number: with a search that must say it (dynamic beam allocation).
+- translations that lack what is kept letter by letter, or a number that stands by itself, as in brackets: without it,
+  and it is put back where its neighbours went;
+- translations that lack another number: with a search that must say it (dynamic beam allocation).
 Of several ways to ask, that with the likeliest translation is taken. A search that had to say a number is believed only
 if what it says besides is about as likely as the first draft: else the number stands amid nonsense. What cannot be
 mended gets a note.
@@ -23,7 +24,7 @@ from kakehashi.data.languages import unsubtagged
 from kakehashi.data.terms import Wording
 from kakehashi.errors import UserError
 from kakehashi.serving.engine.apart import apart
-from kakehashi.serving.engine.integrity import Item, kept_apart, loops, missing
+from kakehashi.serving.engine.integrity import Item, kept_apart, loops, missing, ungoverned
 from kakehashi.serving.engine.wire import Found, Job, Place, Seen
 from kakehashi.translator import Translation, Translator
 
@@ -49,10 +50,10 @@ class _Draft:
         return missing(self.asked, self.translation.text, self.languages)
 
     @cached_property
-    def loses_kept(self) -> bool:
-        """Whether it lacks anything that is kept letter by letter."""
-        kept = {part for part, is_kept in kept_apart(self.asked) if is_kept}
-        return any(item.text in kept for item in self.missing)
+    def loses_ungoverned(self) -> bool:
+        """Whether it lacks anything that no word of the sentence governs."""
+        parts = ungoverned(self.asked) if self.missing else ()
+        return any(missing(part, self.translation.text, self.languages) for part in parts)
 
     @cached_property
     def loops(self) -> bool:
@@ -86,9 +87,9 @@ class _Mending:
 
     def translate(self, texts: Sequence[str]) -> list[Found]:
         drafts = self._drafts(texts, list(map(self._ways, texts)))
-        joined = self._joined([draft for draft in drafts if draft.loses_kept])
-        whole = iter(self._mended([draft for draft in drafts if not draft.loses_kept]))
-        return [self._found(next(joined if draft.loses_kept else whole)) for draft in drafts]
+        joined = self._joined([draft for draft in drafts if draft.loses_ungoverned])
+        whole = iter(self._mended([draft for draft in drafts if not draft.loses_ungoverned]))
+        return [self._found(next(joined if draft.loses_ungoverned else whole)) for draft in drafts]
 
     def _drafts(self, texts: Sequence[str], ways: Sequence[Sequence[str]]) -> list[_Draft]:
         """Each text's translation, of the best of the ways to ask for it."""
@@ -103,11 +104,11 @@ class _Mending:
         return self._complete(self._without_loops(drafts))
 
     def _joined(self, drafts: Sequence[_Draft]) -> Iterator[_Draft]:
-        """In their place, translations without what is kept letter by letter, and that put back by their links.
+        """In their place, translations without what no word governs, and that put back by their links.
 
         Nothing is left out twice: of {{{x}}} something to keep would remain each time, as often as somebody likes.
         """
-        parted = [apart(draft.asked, [part for part, kept in kept_apart(draft.asked) if kept]) for draft in drafts]
+        parted = [apart(draft.asked, ungoverned(draft.asked), draft.languages) for draft in drafts]
         texts = [each.text for each in parted]
         ways = [[text] for text in texts]
         try:

@@ -74,7 +74,7 @@ def test_it_translates_while_one_types_and_the_last_text_wins(visit: "Visit") ->
     write(page, "ant")
     page.locator("#source").press_sequentially(" bee cat.", delay=20)
     says(page, shifted(TEXT))
-    expect(page.locator("#sureness")).to_have_text(re.compile(r"\d+ % sure"))
+    expect(page.locator("#sureness")).to_have_text(re.compile(r"expected quality \d+ %"))
 
 
 def test_a_correction_is_the_next_translation(visit: "Visit", site: Site) -> None:
@@ -99,7 +99,7 @@ def test_a_corrected_sentence_of_a_longer_text_is_marked(visit: "Visit", site: S
     marked = page.locator(".corrected")
     expect(marked.first).to_have_text("Ameise")
     assert "".join(marked.all_inner_texts()) == "Ameise Biene."
-    expect(page.locator("#sureness")).to_have_text(re.compile(r"Partly corrected · \d+ % sure"))
+    expect(page.locator("#sureness")).to_have_text(re.compile(r"Partly corrected · expected quality \d+ %"))
 
 
 def test_errors_come_in_the_language_of_the_interface(serve: Serve, browser: Browser) -> None:

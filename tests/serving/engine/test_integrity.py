@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kakehashi.serving.engine.integrity import kept_apart, loops, missing, translatable
+from kakehashi.serving.engine.integrity import kept_apart, loops, missing, translatable, ungoverned
 
 
 def lacking(source: str, translation: str, languages: str) -> list[str]:
@@ -26,6 +26,8 @@ def lacking(source: str, translation: str, languages: str) -> list[str]:
         ("部屋は３０２です。", "The room is 302.", "ja-en"),
         ("11月24日です。", "It is November 24.", "ja-en"),
         ("3万円です。", "It is 30,000 yen.", "ja-en"),
+        ("4 people and 12 dogs.", "Vier Menschen und zwölf Hunde.", "en-de"),
+        ("Wait 3 hours.", "三時間待ってください。", "en-ja"),
         ("It has 2 million people.", "人口は200万人です。", "en-ja"),
         ("It has 2 million people.", "Es hat 2 Millionen Einwohner.", "en-de"),
         ("We meet at 3 p.m. today.", "Wir treffen uns heute um 15 Uhr.", "en-de"),
@@ -132,7 +134,20 @@ def test_no_loops(source: str, translation: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["%", "1,", "9", "{", "a@", "`", "👩‍", "&a", "1 000", "www.", "$", "%1", "a.-", "a b "]
+    ("text", "parts"),
+    [
+        ("We (1,250, 🎉) [3] go.", ["🎉", "(1,250, 🎉)", "[3]"]),
+        ("24, 25: 12:30 is late.", ["24, 25:"]),
+        ("12:30 is late (4 hours), ( ! ).", []),
+        ("１：行く（２）。", ["１：", "（２）"]),
+    ],
+)
+def test_what_no_word_governs(text: str, parts: list[str]) -> None:
+    assert ungoverned(text) == parts
+
+
+@pytest.mark.parametrize(
+    "unit", ["%", "1,", "9", "{", "a@", "`", "👩‍", "&a", "1 000", "www.", "$", "%1", "a.-", "a b ", "(1", "(("]
 )
 def test_no_text_takes_long(unit: str) -> None:
     """Cost is linear in the length: nothing backtracks over the whole again and again."""
@@ -145,6 +160,7 @@ def test_no_text_takes_long(unit: str) -> None:
             missing(text, "", ("en", "de"))
             translatable(text)
             loops(text, text)
+            ungoverned(text)
             times.append(time.process_time() - begun)
         return min(times)
 

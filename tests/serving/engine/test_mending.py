@@ -110,6 +110,13 @@ def test_what_is_kept_is_left_out_once(scripted: Scripting) -> None:
     assert "{x}" in found.texts[0]
 
 
+def test_numbers_that_no_word_governs_are_put_back_too(scripted: Scripting) -> None:
+    lossy = scripted(lambda text: re.sub("[^a-z ]+", "dog", text))
+    found = lossy(["ant bee (1,250, %s)", "1,250: ant bee"])
+    assert [each.texts[0] for each in found] == ["ant bee (1.250, %s)", "1.250: ant bee"]
+    assert all(each.notes == () for each in found)
+
+
 def test_the_links_of_what_is_put_back(translator: Translator) -> None:
     """This model has never seen an address, but can align."""
     text = "Ant bee (https://example.org/a), cat."
