@@ -31,7 +31,7 @@ errors = Console(stderr=True)
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)]
 ModelArgument = Annotated[Path, typer.Argument(help="A model directory, as runs/demo/model.", show_default=False)]
 Precision = Literal["fp32", "bf16", "int8"]  # a translator's (`TranslatorPrecision`), without the time to import torch
-PRECISION = "Format of a translator's weights. int8: by far the fastest on a CPU with AVX-512 VNNI."
+PRECISION = "Format of a translator's weights. int8: by far the fastest on x86 with a C compiler."
 PrecisionOption = Annotated[Precision, typer.Option(help=PRECISION)]
 
 

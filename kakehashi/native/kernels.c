@@ -5,8 +5,8 @@ rounded; weights likewise, once, a scale for each output. Sums of their products
 between the products are fp32. Keys and values of tokens lie in a store from which nothing moves: a hypothesis is a list
 of places in it. Widths are multiples of 16. */
 
-#if !defined __AVX512VNNI__ || !defined __AVX512DQ__
-#error they need AVX-512 with VNNI and DQ: without, torch is the faster one
+#ifndef __AVX2__
+#error they need AVX2: without, torch is the faster one
 #endif
 
 #include <float.h>
@@ -17,16 +17,30 @@ of places in it. Widths are multiples of 16. */
 #include <stdlib.h>
 #include <string.h>
 
+#define BLOCK 32 /* outputs that are computed together, PARTS vectors */
+#if defined __AVX512BW__ && defined __AVX512DQ__
 #define LANES 16
-#define BLOCK 32 /* outputs that are computed together */
-#define TILE 12  /* rows likewise: 2 * 12 sums, 2 weights and an input: 27 of 32 registers */
+#define TILE 12 /* rows likewise: 2 * 12 sums, 2 weights and an input: 27 of 32 registers */
+#define WIDE(name) _mm512_##name
+typedef __m512i Whole;
+typedef __m512 Real;
+#else
+#define LANES 8
+#define TILE 4 /* 2 * 4 sums, 2 weights in two halves, and an input in two: 14 of 16 */
+#define WIDE(name) _mm256_##name
+typedef __m256i Whole;
+typedef __m256 Real;
+#endif
+#define PARTS (BLOCK / LANES)
 #define CACHED (1 << 18) /* bytes of weights that all rows meet before others come */
 #define INLINE static inline __attribute__((always_inline))
 
-typedef float Floats __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t Ints __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint8_t Bytes __attribute__((vector_size(64), aligned(1), may_alias));
-typedef int8_t Codes __attribute__((vector_size(16), aligned(1), may_alias));
+typedef float Floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t Ints __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int16_t Shorts __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
+typedef uint16_t Unsigned __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
+typedef uint8_t Bytes __attribute__((vector_size(4 * LANES), aligned(1), may_alias));
+typedef int8_t Codes __attribute__((vector_size(LANES), aligned(1), may_alias));
 
 enum { SET, RELU, SWISH, ADD }; /* what becomes of a product: the result, through an activation, or added to it */
 
@@ -63,13 +77,38 @@ INLINE Floats load(const float *x) { return *(const Floats *)x; }
 INLINE void store(float *x, Floats value) { *(Floats *)x = value; }
 
 /* The greater of two; the second where either is NaN. */
-INLINE Floats greater(Floats a, Floats b) { return (Floats)_mm512_max_ps((__m512)a, (__m512)b); }
-INLINE float sum(Floats x) { return _mm512_reduce_add_ps((__m512)x); }
-INLINE float highest(Floats x) { return _mm512_reduce_max_ps((__m512)x); }
+INLINE Floats greater(Floats a, Floats b) { return (Floats)WIDE(max_ps)((Real)a, (Real)b); }
+
+INLINE float sum(Floats x) {
+#if LANES == 16
+    return _mm512_reduce_add_ps((__m512)x);
+#else
+    float total = 0;
+    for (int i = 0; i < LANES; i++) total += x[i];
+    return total;
+#endif
+}
+
+INLINE float highest(Floats x) {
+#if LANES == 16
+    return _mm512_reduce_max_ps((__m512)x);
+#else
+    float most = x[0];
+    for (int i = 1; i < LANES; i++) most = x[i] > most ? x[i] : most;
+    return most;
+#endif
+}
 
 /* Adds to each lane the products of its four weights and the four inputs in `inputs`. */
 INLINE Ints dot(Ints total, Bytes weights, int32_t inputs) {
+#if LANES == 16 && defined __AVX512VNNI__
     return (Ints)_mm512_dpbusd_epi32((__m512i)total, (__m512i)weights, _mm512_set1_epi32(inputs));
+#else /* in 16 bits: the products of bytes, added up in pairs, would not fit */
+    Shorts both = (Shorts)((Ints){} + inputs), first = (both << 8) >> 8, second = both >> 8;
+    Shorts even = (Shorts)weights & 255, odd = (Shorts)((Unsigned)weights >> 8);
+    total += (Ints)WIDE(madd_epi16)((Whole)even, (Whole)first);
+    return total + (Ints)WIDE(madd_epi16)((Whole)odd, (Whole)second);
+#endif
 }
 
 /* e^x to 2 units in the last place, for x <= 0 and NaN; as in Cephes: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]. */
@@ -123,27 +162,30 @@ INLINE void put(float *y, Floats value, int mode) {
 /* 32 outputs of `rows` rows, a number known to the compiler. */
 INLINE void tile(const Linear *l, int block, Rounded x, float *y, int mode, const int rows) {
     const uint8_t *weight = l->weight + (size_t)block * BLOCK * l->inputs;
-    Ints sums[TILE][2] = {};
-    for (int i = 0; i < l->inputs; i += 4, weight += 4 * BLOCK) {
-        Bytes left = *(const Bytes *)weight, right = *(const Bytes *)(weight + 64);
+    Ints sums[TILE][PARTS] = {};
+#pragma GCC unroll 2
+    for (int part = 0; part < PARTS; part += 2)
+        for (int i = 0; i < l->inputs; i += 4) {
+            const uint8_t *at = weight + i * BLOCK + part * 4 * LANES;
+            Bytes left = *(const Bytes *)at, right = *(const Bytes *)(at + 4 * LANES);
 #pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) {
-            int32_t inputs;
-            memcpy(&inputs, x.codes + (size_t)r * l->inputs + i, 4);
-            sums[r][0] = dot(sums[r][0], left, inputs);
-            sums[r][1] = dot(sums[r][1], right, inputs);
+            for (int r = 0; r < rows; r++) {
+                int32_t inputs;
+                memcpy(&inputs, x.codes + (size_t)r * l->inputs + i, 4);
+                sums[r][part] = dot(sums[r][part], left, inputs);
+                sums[r][part + 1] = dot(sums[r][part + 1], right, inputs);
+            }
         }
-    }
     int first = block * BLOCK, there = l->outputs - first < BLOCK ? l->outputs - first : BLOCK;
     for (int r = 0; r < rows; r++) {
-        float *to = y + (size_t)r * l->outputs + first, part[BLOCK], *at = there < BLOCK ? part : to;
-        if (there < BLOCK && mode == ADD) memcpy(part, to, there * sizeof *to);
-        for (int half = 0; half < 2; half++) {
-            int o = half * LANES;
-            Floats whole = __builtin_convertvector(sums[r][half] - 128 * x.totals[r], Floats);
+        float *to = y + (size_t)r * l->outputs + first, rest[BLOCK], *at = there < BLOCK ? rest : to;
+        if (there < BLOCK && mode == ADD) memcpy(rest, to, there * sizeof *to);
+        for (int part = 0; part < PARTS; part++) {
+            int o = part * LANES;
+            Floats whole = __builtin_convertvector(sums[r][part] - 128 * x.totals[r], Floats);
             put(at + o, whole * (x.scales[r] * load(l->scale + first + o)) + load(l->bias + first + o), mode);
         }
-        if (there < BLOCK) memcpy(to, part, there * sizeof *to);
+        if (there < BLOCK) memcpy(to, rest, there * sizeof *to);
     }
 }
 
@@ -157,7 +199,7 @@ static void apply(const Linear *l, const float *x, int rows, float *y, int mode,
                 Rounded from = {work.codes + (size_t)r * l->inputs, work.scales + r, work.totals + r};
                 float *to = y + (size_t)r * l->outputs;
                 switch (rows - r) {
-#define CASE(n) case n: tile(l, block, from, to, mode, n); break;
+#define CASE(n) case n: tile(l, block, from, to, mode, n < TILE ? n : TILE); break;
                     CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
 #undef CASE
                     default: tile(l, block, from, to, mode, TILE);
@@ -198,12 +240,16 @@ static void normalize(const Norm *norm, const float *x, int rows, int width, flo
 
 /* The sums of four vectors. */
 INLINE void sum_four(Floats a, Floats b, Floats c, Floats d, float *sums) {
+#if LANES == 16
     __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps((__m512)a, (__m512)b), _mm512_unpackhi_ps((__m512)a, (__m512)b));
     __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps((__m512)c, (__m512)d), _mm512_unpackhi_ps((__m512)c, (__m512)d));
     __m512d low = _mm512_unpacklo_pd((__m512d)ab, (__m512d)cd), high = _mm512_unpackhi_pd((__m512d)ab, (__m512d)cd);
     __m512 whole = _mm512_add_ps((__m512)low, (__m512)high);
     __m256 half = _mm256_add_ps(_mm512_castps512_ps256(whole), _mm512_extractf32x8_ps(whole, 1));
     _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+#else
+    sums[0] = sum(a), sums[1] = sum(b), sums[2] = sum(c), sums[3] = sum(d);
+#endif
 }
 
 /* What the weights of one head mix, `chunks` vectors of it, a number known to the compiler. */

@@ -26,7 +26,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 def test_it_is_compiled_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CC", "cc -pipe")  # options are its own
     reason = library.trouble()
-    if shutil.which("cc") is None or "AVX-512" in reason:
+    if shutil.which("cc") is None or "AVX2" in reason:
         pytest.skip(reason)
     assert library.library() is not None and reason == ""
     (made,) = (tmp_path / "cache").iterdir()
@@ -41,7 +41,7 @@ def test_it_is_compiled_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     [
         ("no-such-compiler", "no C compiler"),
         ("false", "cannot compile"),
-        ("cc -U__AVX512VNNI__", "AVX-512"),
+        ("cc -U__AVX2__", "AVX2"),
         ("cc '", "quotation"),
         ("", "CC is empty"),
     ],

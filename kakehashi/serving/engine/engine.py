@@ -56,8 +56,8 @@ class EngineSettings(Config):
     memory: PositiveInt = Field(default=4 * 2**30, description="Bytes of models' weights in memory.")
     precision: TranslatorPrecision = Field(
         default="fp32",
-        description="Format of the weights: fp32, which alone workers share, bf16, or int8, by far the fastest with "
-        "AVX-512 VNNI and a C compiler.",
+        description="Format of the weights: fp32, which alone workers share, bf16, or int8, by far the fastest on "
+        "x86 with a C compiler.",
     )
 
 
