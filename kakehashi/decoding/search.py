@@ -85,7 +85,6 @@ def search(
     if start is None:
         start = source.new_full((len(source), 1), vocabulary.begin)
     _check(constraints or (), strategy)
-    mortal = bool(constraints or decoding.processors)  # a hypothesis may be left without any token
     live = _begin(model, source, mask, start, decoding, strategy, alignment)  # (1) read the source
     while len(live.sentences_B):
         constrained = _constrained(constraints, live, start, vocabulary) if constraints else None
@@ -95,8 +94,7 @@ def search(
         candidates = _told(divided, frontier, own_RV).rows(len(live.sentences_B) * strategy.groups)
         ends_XC = candidates.tokens == vocabulary.end
         size = strategy.size // strategy.groups
-        calm = live.tokens_BFT.shape[2] + 1 < live.calm and not bool(ends_XC.any())
-        if calm and not (mortal and bool((candidates.totals[:, 0] == -torch.inf).any())):
+        if _is_calm(live, candidates, ends_XC, mortal=bool(constraints or decoding.processors)):
             live = _advance(live, candidates.first(size), None)  # in most steps nothing ends: (8) follows
             continue
         ends_XC &= candidates.totals > -torch.inf
@@ -337,6 +335,12 @@ def _kept(live: _Live, kept_B: Tensor) -> _Live:
         alignments_BFTS=None if aligned_BFTS is None else aligned_BFTS[kept_B],
         calm=_calm(limits_B, finished_BGK),
     )
+
+
+def _is_calm(live: _Live, candidates: Candidates, ends_XC: Tensor, *, mortal: bool) -> bool:
+    """Whether no sentence can be done in this step. mortal: a hypothesis may be left without a token to go on with."""
+    early = live.tokens_BFT.shape[2] + 1 < live.calm and not bool(ends_XC.any())
+    return early and not (mortal and bool((candidates.totals[:, 0] == -torch.inf).any()))
 
 
 def _calm(limits_B: Tensor, finished_BGK: Tensor) -> int:
