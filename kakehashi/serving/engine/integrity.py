@@ -2,8 +2,8 @@
 
 Letter by letter go `code spans`, URLs, e-mail and IP addresses, emoji and placeholders ({name}, {{ name }}, ${name},
 %s, %(name)s, %1$s, %1, &nbsp;). Numbers are compared by value, since languages write them in their own ways: English
-1,000.5 is German 1.000,5, and either is １０００．５; 4 may be said in words. Where a way of writing can mean two numbers,
-it means what the language makes of it: 1,000 is one thousand in English, and one in German.
+1,000.5 is German 1.000,5, and either is １０００．５; 4 may be said in words. Where a way of writing can mean two
+numbers, it means what the language makes of it: 1,000 is one thousand in English, and one in German.
 
 Notable: a number whose unit is another one in the other language (11月 is November, 3万 is 30,000, 3 pm is 15:00,
 2:30 is half past two) is not looked for.
