@@ -81,6 +81,7 @@ def test_times() -> None:
 
 def test_a_number_means_what_the_language_makes_of_it() -> None:
     assert lacking("It costs 1,000 yen.", "Es kostet 1,000 Yen.", "en-de") == ["1.000"]
+    assert lacking("3 bees", "Dreizehn Bienen", "en-de") == lacking("3 bees", "蜂十三匹", "en-ja") == ["3"]
     assert lacking("Es wiegt 1,500 kg.", "It weighs 1,500 kg.", "de-en") == ["1.500"]
     assert lacking("It weighs 1.500 kg.", "重さは1.500kgです。", "en-ja") == []
 
