@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["load", "load_language_model", "train"]
 
 
-def load(
-    directory: Path | str, precision: "TranslatorPrecision" = "fp32", device: str = "auto"
-) -> "Translator":
+def load(directory: Path | str, precision: "TranslatorPrecision" = "fp32", device: str = "auto") -> "Translator":
     """Opens a translator's directory. Its `translate`, `alternatives` and `stream` take the fields of `decoding` as
     keywords.
 

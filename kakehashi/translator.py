@@ -119,9 +119,7 @@ class Translator:
             self.max_source_tokens = min(self.max_source_tokens, self.model.max_length)
 
     @classmethod
-    def load(
-        cls, directory: Path | str, precision: TranslatorPrecision = "fp32", device: str = "auto"
-    ) -> "Translator":
+    def load(cls, directory: Path | str, precision: TranslatorPrecision = "fp32", device: str = "auto") -> "Translator":
         """Opens a model directory. `device`: torch's name of one; "auto" takes a GPU where there is one.
 
         precision: "int8" is for CPUs, and there by far the fastest where a C compiler is (native/library.py); such a

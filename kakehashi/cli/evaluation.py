@@ -94,7 +94,7 @@ def calibrate(
 ) -> None:
     """Fit a translator's confidence to known translations: it becomes the chrF to expect.
 
-    Writes calibration.json and reliability.svg into the model directory. Training does the same with its development set.
+    Writes calibration.json and reliability.svg into the model directory. Training does so by its development set.
     """
     from kakehashi.data.corpus import read_lines
     from kakehashi.tasks.calibration import keep
