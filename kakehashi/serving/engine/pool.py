@@ -106,7 +106,8 @@ class Pool:
     """So many workers, each fed from the queue until the pool is closed."""
 
     def __init__(self, size: int, precision: TranslatorPrecision, waiting: Waiting, catalogue: Catalogue) -> None:
-        self.size, self.precision = size, precision
+        self.size = size
+        self.precision: TranslatorPrecision = precision
         self.waiting, self.catalogue = waiting, catalogue
         self.workers: list[Worker] = []
         self.restarted = 0

@@ -31,7 +31,7 @@ def test_what_is_left_of_a_sentence(whole: str, phrases: list[str], text: str, k
 def test_a_run_of_signs_takes_no_time() -> None:
     """Nor where it cannot have an end that was looked for: a colon, a bracket."""
     run = "👍🏻👍 !" * 200
-    parted = apart(f"({run} ant", ["👍🏻", "👍", "🏻"])
+    parted = apart(f"({run} ant", ["👍🏻", "👍", "🏻"], LANGUAGES)
     assert (parted.text, len(parted.kept)) == ("(! ant", 1)
 
 
