@@ -19,7 +19,8 @@ from kakehashi.serving.api.settings import ServerSettings
 from kakehashi.serving.corrections.memory import Memory
 from kakehashi.serving.engine.engine import Engine
 
-BACKLOG = 128  # connections taken in one turn of the loop: the engine's turn comes soon, however many wait
+BACKLOG = 8  # connections taken in one turn of the loop: the engine's turn comes soon, however many wait
+WAITING = 4096  # connections that may wait in the kernel, which drops others silently: their clients wait for seconds
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -33,10 +34,19 @@ def serve(models: Sequence[Path], settings: ServerSettings) -> None:
     asyncio.run(_serve(models, settings))
 
 
+class _Server(uvicorn.Server):
+    """asyncio takes as many connections in a turn as may wait: here more may wait."""
+
+    async def startup(self, sockets: list[Socket] | None = None) -> None:
+        await super().startup(sockets)
+        for socket in sockets or []:
+            socket.listen(WAITING)
+
+
 async def _serve(models: Sequence[Path], settings: ServerSettings) -> None:
     with bound(settings.host, settings.port) as socket, closing(Memory.open(settings.memory)) as memory:
         async with Engine(models, settings.engine) as engine:
-            server = uvicorn.Server(configured(engine, memory, settings))
+            server = _Server(configured(engine, memory, settings))
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, _nothing)  # until uvicorn sets its own, and when it raises the signal once more
             socket.listen()
