@@ -12,7 +12,6 @@ asked again. Each line of benchmarks/results/serving.jsonl is one turn; the tabl
 """
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -20,13 +19,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from benchmarks import environments, serving_load, serving_sizes
 from benchmarks.client import Texts
+from benchmarks.records import Line, append, machine, read
 from benchmarks.servers import LibreTranslate, NoServer, Ours, Outcome, Running
-from benchmarks.serving_table import Line, quantiles, said, tables
-from benchmarks.training import machine
+from benchmarks.serving_table import quantiles, said, tables
 from kakehashi.config import resolve
 from kakehashi.data.corpus import Corpus, Pair, read_pairs
 from kakehashi.errors import UserError
@@ -87,7 +85,7 @@ def measure(arguments: argparse.Namespace, names: Sequence[str]) -> None:
         for turn, work, name in turns:
             load = round(os.getloadavg()[0], 1)
             line = {**conditions, "round": turn, "system": name, "load": load, **one(servers[name], work, test)}
-            write(line)
+            append(RESULTS, line)
             print(f"{turn}/{arguments.rounds} {said(line)}", flush=True)
 
 
@@ -132,18 +130,6 @@ def prove(arguments: argparse.Namespace) -> int:
     return 0 if all(phase.kept for phase in phases) else 1
 
 
-def write(line: dict[str, Any]) -> None:
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def results() -> list[Line]:
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", type=Path, default=Path("runs/multi30k/model"))
@@ -172,7 +158,7 @@ def main() -> None:
             measure(arguments, names)
         except (UserError, NoServer) as error:
             parser.error(str(error))
-    print("\n".join(tables(results())))
+    print("\n".join(tables(read(RESULTS))))
 
 
 if __name__ == "__main__":

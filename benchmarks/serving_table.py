@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
-from typing import Any
 
+from benchmarks.records import Line
 from benchmarks.training_table import spread
 
-Line = dict[str, Any]
 Kind = tuple[int, int]
 
 TITLES = {

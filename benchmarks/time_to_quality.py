@@ -35,7 +35,8 @@ from ruamel.yaml import YAML
 
 from benchmarks import corpora, environments
 from benchmarks.peers.workload import Size, Workload
-from benchmarks.training import Line, answered, machine, process, train
+from benchmarks.records import Line, append, machine, read
+from benchmarks.training import answered, process, train
 from kakehashi.data.subwords import BPE, Unigram
 from kakehashi.errors import UserError
 from kakehashi.evaluation.metrics import build_metric
@@ -107,7 +108,7 @@ def measured(run: Run, test: str) -> Line:
         started = datetime.now(UTC)
         train(arguments, run.threads, run.processes, KAKEHASHI_CACHE=f"{temporary}/cache")
         ended = datetime.now(UTC)
-        log = [json.loads(line) for line in (directory / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        log = read(directory / "log.jsonl")
         card = json.loads((directory / "model" / "card.json").read_text(encoding="utf-8"))
         scores = {each["score"]["name"]: each["score"]["value"] for each in card["scores"] if each["test_set"] == test}
         return {
@@ -207,7 +208,6 @@ def measure(runs: Sequence[Run], arguments: argparse.Namespace) -> None:
     peer = f"{JOEYNMT}, {minutes:g} minutes" if minutes else ""
     known = set[str]() if arguments.fresh else {line["key"] for line in results()}
     todo = [run for run in runs if run.key + peer not in known]
-    RESULTS.parent.mkdir(exist_ok=True)
     for number, run in enumerate(todo, 1):
         print(f"{number}/{len(todo)} {peer or run.name}, seed {run.seed} ...", flush=True)
         line: Line = {
@@ -227,8 +227,7 @@ def measure(runs: Sequence[Run], arguments: argparse.Namespace) -> None:
         except RuntimeError as error:  # the next one is tried all the same
             print(f"failed: {error}", flush=True)
             continue
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append(RESULTS, line)
         print("\n".join(table([line])), flush=True)
 
 
@@ -237,10 +236,7 @@ def measure(runs: Sequence[Run], arguments: argparse.Namespace) -> None:
 
 def results() -> list[Line]:
     """The lines of the results; of several with one key the last."""
-    if not RESULTS.exists():
-        return []
-    lines = map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())
-    return [*{line["key"]: line for line in lines}.values()]
+    return [*{line["key"]: line for line in read(RESULTS)}.values()]
 
 
 def groups(lines: Sequence[Line]) -> dict[tuple[str, ...], list[Line]]:

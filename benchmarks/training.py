@@ -30,8 +30,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import corpora, environments
 from benchmarks.peers.workload import Size, Workload
-from benchmarks.records import append, machine, read
-from benchmarks.training_table import Line, speed, tables
+from benchmarks.records import Line, append, machine, read
+from benchmarks.training_table import speed, tables
 from kakehashi.config import resolve
 from kakehashi.data.subwords import BEGIN, END, JOINT_FILE, Segmenter
 from kakehashi.models.protocol import Translating, Vocabulary

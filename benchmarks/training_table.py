@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from statistics import median
-from typing import Any
 
-Line = dict[str, Any]
+from benchmarks.records import Line
 
 TITLES = {
     "ours": "Kakehashi, bf16",

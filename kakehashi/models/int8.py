@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kakehashi.models.int8_transformer import Int8Transformer, fits
-from kakehashi.models.protocol import Encoded, Output, State, Translating, Vocabulary
+from kakehashi.models.protocol import Encoded, Output, State, Translating
 from kakehashi.native import kernels
 from kakehashi.native.kernels import rounded
 from kakehashi.native.library import library, trouble
@@ -68,6 +68,8 @@ class Int8(nn.Module):
     def __init__(self, model: Translating) -> None:
         super().__init__()
         self.model = model
+        self.source_vocabulary, self.target_vocabulary = model.source_vocabulary, model.target_vocabulary
+        self.max_length = model.max_length
         network = cast(nn.Module, model)
         projection = network.get_submodule("projection")  # its weight may be the embeddings' table: that one stays
         assert isinstance(projection, nn.Linear)
@@ -76,18 +78,6 @@ class Int8(nn.Module):
             for name, child in parent.named_children():
                 if type(child) is nn.Linear and child is not projection:
                     parent.register_module(name, int8_linear(child))
-
-    @property
-    def source_vocabulary(self) -> Vocabulary:
-        return self.model.source_vocabulary
-
-    @property
-    def target_vocabulary(self) -> Vocabulary:
-        return self.model.target_vocabulary
-
-    @property
-    def max_length(self) -> int | None:
-        return self.model.max_length
 
     def encode(self, source: Tensor, mask: Tensor) -> Encoded:
         return self.model.encode(source, mask)

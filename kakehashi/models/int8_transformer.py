@@ -12,7 +12,7 @@ from typing import Any, TypeGuard, cast
 import torch
 from torch import Tensor, nn
 
-from kakehashi.models.protocol import Encoded, Output, State, Vocabulary
+from kakehashi.models.protocol import Encoded, Output, State
 from kakehashi.models.stack import CrossLayer, CrossStack, Layer, LayerModule, Stack, StackModule
 from kakehashi.models.transformer import Transformer
 from kakehashi.native import kernels
@@ -95,24 +95,14 @@ class Int8Transformer:
 
     def __init__(self, model: Transformer) -> None:
         self.model = model
+        self.source_vocabulary, self.target_vocabulary = model.source_vocabulary, model.target_vocabulary
+        self.max_length = model.max_length
         self.encoder, self.decoder = (_stack(stack, model.config.heads) for stack in (model.encoder, model.decoder))
         self.project = kernels.Linear(model.projection.weight, model.projection.bias)
         crosses = [cast(MultiHeadAttention, layer.cross) for layer in _layers(model.decoder)]
         self.memory = _joined([linear for cross in crosses for linear in (cross.key, cross.value)])
         sizes = model.config.width, model.config.width // model.config.heads
         self.places = [_Places(stack, *sizes) for stack in (model.encoder, model.decoder)]
-
-    @property
-    def source_vocabulary(self) -> Vocabulary:
-        return self.model.source_vocabulary
-
-    @property
-    def target_vocabulary(self) -> Vocabulary:
-        return self.model.target_vocabulary
-
-    @property
-    def max_length(self) -> int | None:
-        return self.model.max_length
 
     def encode(self, source: Tensor, mask: Tensor) -> Encoded:
         mask = self.model.seen(source, mask)

@@ -11,7 +11,7 @@ from kakehashi.decoding import Beam, Greedy, search
 from kakehashi.errors import UserError
 from kakehashi.models.int8 import Int8, int8
 from kakehashi.models.int8_transformer import Int8Transformer, fits
-from kakehashi.models.protocol import Vocabulary
+from kakehashi.models.protocol import Output, Vocabulary
 from kakehashi.models.transformer import EncoderDecoder, Transformer
 from kakehashi.native.library import library
 
@@ -62,6 +62,12 @@ def close(found: Tensor, expected: Tensor) -> None:
     assert (found - expected).abs().mean() < 3e-3 * expected.std()
 
 
+def alike(found: Output, expected: Output) -> None:
+    close(found.logits, expected.logits)
+    assert found.alignment is not None and expected.alignment is not None
+    torch.testing.assert_close(found.alignment, expected.alignment, atol=5e-3, rtol=0)
+
+
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
 @torch.no_grad()
 def test_the_numbers_are_those_of_torch(settings: dict[str, Any]) -> None:
@@ -71,9 +77,7 @@ def test_the_numbers_are_those_of_torch(settings: dict[str, Any]) -> None:
     assert torch.equal(encoded.mask, reference.mask)
     close(encoded.states[encoded.mask], reference.states[encoded.mask])
     found, expected = ours.decode(tokens, encoded, True), theirs.decode(tokens, reference, True)
-    close(found.logits, expected.logits)
-    assert found.alignment is not None and expected.alignment is not None
-    torch.testing.assert_close(found.alignment, expected.alignment, atol=5e-3, rtol=0)
+    alike(found, expected)
 
 
 @pytest.mark.parametrize("name", ["pre", "rope"])
@@ -84,9 +88,7 @@ def test_padding_may_stand_anywhere(name: str) -> None:
     tokens = torch.randint(3, SIZE, (3, 4))
     encoded = model.encode(source.flip(1), mask)
     found, expected = model.decode(tokens, encoded, True), reference.decode(tokens, encoded, True)
-    close(found.logits, expected.logits)
-    assert found.alignment is not None and expected.alignment is not None
-    torch.testing.assert_close(found.alignment, expected.alignment, atol=5e-3, rtol=0)
+    alike(found, expected)
 
 
 @pytest.mark.parametrize("name", ["pre", "rope"])
